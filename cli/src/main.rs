@@ -1,0 +1,2 @@
+//! dagop
+fn main() {}
