@@ -1,1 +1,18 @@
-//! snapshots
+//! Images, layers and trees: everything dagop knows about bytes at rest.
+//!
+//! ```text
+//! directory --layer--> tar --gzip|zstd--> blob --content--> blobs/<algo>/<hex>
+//!     |                                                         ^
+//!     +--checksum--> the digest BuildKit gives the tree   image: manifest, config, index
+//! ```
+//! The crate knows neither the API (`dagql`) nor the solver: it offers what both need.
+//!
+//! * [`digest`]: the `algorithm:hex` name of a blob, and the hasher that makes one.
+//! * [`content`]: blobs by digest; the [`content::ContentProvider`] trait and a store over an OCI layout directory.
+//! * [`patterns`]: include and exclude lists as `.dockerignore` and BuildKit understand them.
+
+pub mod content;
+pub mod digest;
+pub mod patterns;
+
+pub use digest::Digest;
