@@ -1,1 +1,5 @@
 //! dagop
+
+pub mod event;
+pub mod ledger;
+pub mod report;
