@@ -55,3 +55,110 @@ impl Report {
         table::render(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::event::ScopeInput;
+    use crate::ledger::{BuildState, DagOpKind, Outcome, VertexKind};
+
+    fn call(call: u64, display: &str, outcome: Outcome) -> CallRow {
+        CallRow {
+            call,
+            parent: None,
+            path: "container".into(),
+            display: display.into(),
+            call_key: format!("blake3:{call}000111122223333"),
+            scopes: Vec::new(),
+            storage_key: String::new(),
+            kind: DagOpKind::None,
+            vertex: None,
+            canonical: None,
+            predicted_cache_map: None,
+            other_vertices: Vec::new(),
+            outcome,
+            bytes: 0,
+            started_ms: 1000,
+            finished_ms: Some(1010),
+            error_class: None,
+        }
+    }
+
+    fn sample() -> Report {
+        let make = CallRow {
+            kind: DagOpKind::Ctr,
+            vertex: Some("sha256:aaaa".into()),
+            canonical: Some("sha256:4444555566667777".into()),
+            predicted_cache_map: Some("sha256:8888999900001111".into()),
+            bytes: 12_345,
+            scopes: vec![ScopeInput {
+                name: "session".into(),
+                value: "x".into(),
+            }],
+            ..call(
+                2,
+                "withExec(args: [\"sh\", \"-c\", \"make\ncheck\"])",
+                Outcome::Executed,
+            )
+        };
+        let vertex = VertexRow {
+            raw: "sha256:aaaa".into(),
+            canonical: make.canonical.clone(),
+            name: "make".into(),
+            kind: VertexKind::Exec,
+            predicted_cache_map: None,
+            outcome: Outcome::Executed,
+            bytes: 12_345,
+            started_ms: Some(2000),
+            completed_ms: Some(65_000),
+        };
+        let build = BuildRow {
+            id: "0123456789abcdef".into(),
+            state: BuildState::Succeeded,
+            started_ms: 900,
+            finished_ms: Some(70_900),
+            daemon: "unix:///run/bk.sock".into(),
+            daemon_version: "v0.32.2".into(),
+            daemon_ref: None,
+            rows_dropped: 0,
+        };
+        let calls = vec![
+            call(1, "container", Outcome::Computed),
+            make,
+            call(3, "stdout", Outcome::Hit),
+        ];
+        Report::new(build, calls, vec![vertex], Vec::new())
+    }
+
+    #[test]
+    fn the_key_table_puts_a_calls_keys_side_by_side() {
+        expect![[r#"
+            build 0123456789abcdef succeeded on unix:///run/bk.sock v0.32.2
+            #  CALL                                        OUTCOME   KIND  TIME   BYTES   CALL KEY      SCOPE    VERTEX        CACHE MAP
+            1  container                                   computed  -     0.0s   -       100011112222  -        -             -
+            2  withExec(args: ["sh", "-c", "make check"])  executed  ctr   1m03s  12.3kB  200011112222  session  444455556666  888899990000
+            3  stdout                                      hit       -     0.0s   -       300011112222  -        -             -
+            3 calls (1 executed, 1 hit, 1 computed), 1 vertex (1 executed), 12.3kB, 1m10s
+        "#]]
+        .assert_eq(&sample().key_table());
+    }
+
+    #[test]
+    fn zero_executed_is_always_said() {
+        let mut report = sample();
+        report.vertices[0].outcome = Outcome::Cached;
+        let report = Report::new(report.build, report.calls, report.vertices, Vec::new());
+        let line = report.summary.line();
+        assert!(line.contains("1 vertex (0 executed, 1 cached)"), "{line}");
+    }
+
+    #[test]
+    fn json_says_the_same_and_comes_back() {
+        let json = serde_json::to_value(sample()).unwrap();
+        assert_eq!(json["summary"]["calls_by_outcome"]["computed"], 1);
+        assert_eq!(json["calls"][1]["outcome"], "executed");
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), sample());
+    }
+}
