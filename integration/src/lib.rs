@@ -1,1 +1,23 @@
-//! integration
+//! The harness of the integration tests: real parts, started and stopped by
+//! the test that needs them.
+//!
+//! - [`daemon`]: the BuildKit daemon of the test run, or a private one that a
+//!   test may kill in the middle of a build.
+//! - [`registry`]: the image registry of the test run, or a private one that
+//!   asks for a password.
+//! - [`dagop`]: runs the `dagop` binary and captures what it says.
+//! - [`workspace`]: this repository: its root, its target folder, its files.
+//! - [`busybox`]: a root filesystem of one static program.
+//! - [`process`]: a child that is killed when its owner is dropped.
+//!
+//! `hack/test` prepares the shared parts and names them in the environment
+//! (see its header). A test that misses one fails and says so: it never passes
+//! by doing nothing.
+
+pub mod busybox;
+pub mod daemon;
+pub mod dagop;
+pub mod env;
+pub mod process;
+pub mod registry;
+pub mod workspace;

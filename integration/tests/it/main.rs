@@ -1,1 +1,26 @@
-//! it
+//! The one integration test binary. Each module is a file of this folder and
+//! one subject; the test below fails when a file is forgotten here.
+
+mod layering;
+mod tidy;
+
+/// The modules above, as text, so that the test can compare.
+const THIS_FILE: &str = include_str!("main.rs");
+
+/// A file that no `mod` names would be compiled by nobody and pass for ever.
+#[test]
+fn no_test_file_is_forgotten() {
+    let folder = integration::workspace::root().join("integration/tests/it");
+    let mut files: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(".rs").map(str::to_owned))
+        .filter(|name| name != "main")
+        .collect();
+    files.sort();
+    let modules: Vec<&str> = THIS_FILE
+        .lines()
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
+        .collect();
+    assert_eq!(modules, files);
+}

@@ -1,0 +1,215 @@
+//! Runs the `dagop` binary the way a user does and captures what it says. Each
+//! [`Dagop`] has a home and a state folder of its own, so that no test reads
+//! what another one stored, nor this machine's configuration.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use crate::{
+    process::Process,
+    workspace::{binaries, root},
+};
+
+/// Longest run of one command in a test. A hang fails; nothing here takes minutes.
+pub const RUN_MAX: Duration = Duration::from_secs(300);
+
+/// A user of the binary: a home folder, a working folder and a daemon.
+#[derive(Debug)]
+pub struct Dagop {
+    folder: TempDir,
+    address: String,
+}
+
+/// What a finished command left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Dagop {
+    /// A new user of the daemon at `address`.
+    ///
+    /// # Errors
+    /// When no folder can be made.
+    pub fn new(address: impl Into<String>) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("dagop-it-").tempdir()?;
+        std::fs::create_dir(folder.path().join("work"))?;
+        Ok(Self {
+            folder,
+            address: address.into(),
+        })
+    }
+
+    /// The folder in which commands run; paths in documents are relative to it.
+    pub fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// The folder that holds everything the binary may write by itself.
+    pub fn home(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A command with `arguments`, ready to be changed or started.
+    ///
+    /// # Errors
+    /// When the binary cannot be built.
+    pub fn command<I>(&self, arguments: I) -> anyhow::Result<Command>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<std::ffi::OsStr>,
+    {
+        let mut command = Command::new(binary()?);
+        command
+            .args(arguments)
+            .current_dir(self.work())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .env("XDG_STATE_HOME", self.folder.path().join("state"))
+            .env("BUILDKIT_HOST", &self.address)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Ok(command)
+    }
+
+    /// Runs the binary with `arguments` to its end.
+    ///
+    /// # Errors
+    /// When it cannot be built or started, or runs longer than [`RUN_MAX`].
+    pub fn run<I>(&self, arguments: I) -> anyhow::Result<Outcome>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<std::ffi::OsStr>,
+    {
+        finish(self.command(arguments)?)
+    }
+
+    /// Runs the GraphQL document `text` with variables, answering as JSON.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn query(&self, text: &str, variables: &[(&str, &str)]) -> anyhow::Result<Outcome> {
+        let document = self.folder.path().join("document.graphql");
+        std::fs::write(&document, text)?;
+        self.run(arguments(&document, variables))
+    }
+
+    /// Runs one of the repository's examples.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn example(&self, name: &str, variables: &[(&str, &str)]) -> anyhow::Result<Outcome> {
+        self.run(arguments(&root().join("examples").join(name), variables))
+    }
+}
+
+impl Outcome {
+    /// The JSON on standard output.
+    ///
+    /// # Errors
+    /// When the command failed or answered no JSON; both outputs are in the message.
+    pub fn json(&self) -> anyhow::Result<serde_json::Value> {
+        anyhow::ensure!(
+            self.code == 0,
+            "exit code {}: {}{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
+        serde_json::from_str(&self.stdout)
+            .with_context(|| format!("{}{}", self.stdout, self.stderr))
+    }
+}
+
+/// The command line that runs `document`.
+fn arguments(document: &Path, variables: &[(&str, &str)]) -> Vec<String> {
+    let mut arguments = vec![
+        "run".to_owned(),
+        document.display().to_string(),
+        "--json".to_owned(),
+    ];
+    for (name, value) in variables {
+        arguments.push("--var".to_owned());
+        arguments.push(format!("{name}={value}"));
+    }
+    arguments
+}
+
+/// Runs a command to its end, reading both outputs at once so that none blocks.
+///
+/// # Errors
+/// When it cannot be started, or runs longer than [`RUN_MAX`].
+pub fn finish(mut command: Command) -> anyhow::Result<Outcome> {
+    let child = command
+        .spawn()
+        .with_context(|| format!("start {command:?}"))?;
+    let mut process = Process::of(child);
+    let stdout = process.child().stdout.take();
+    let stderr = process.child().stderr.take();
+    let readers = (
+        std::thread::spawn(|| read_all(stdout)),
+        std::thread::spawn(|| read_all(stderr)),
+    );
+    let status = process
+        .wait(RUN_MAX)
+        .with_context(|| format!("{command:?}"))?;
+    let text = |reader: std::thread::JoinHandle<Vec<u8>>| {
+        let bytes = reader
+            .join()
+            .map_err(|_| anyhow::anyhow!("the reader panicked"))?;
+        anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok(Outcome {
+        code: status.code().unwrap_or(-1),
+        stdout: text(readers.0)?,
+        stderr: text(readers.1)?,
+    })
+}
+
+fn read_all(stream: Option<impl std::io::Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = stream {
+        // A stream that breaks ends the text; the exit code tells the rest.
+        let _ = stream.read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+/// The binary under test: the one `hack/test` built, or else this build's own,
+/// compiled on first use because cargo offers no binary of another package.
+fn binary() -> anyhow::Result<&'static Path> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("DAGOP_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "cli", "--bin", "dagop"])
+        .current_dir(root())
+        .output()
+        .context("run cargo")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "building dagop: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(binaries()?.join("dagop"))
+}
