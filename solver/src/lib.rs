@@ -1,1 +1,15 @@
-//! solver
+//! What BuildKit solves, and how to ask it to.
+//!
+//! - [`llb`]: the graph. Vertices with the bytes and digests that BuildKit's own client gives
+//!   them, definitions, and their canonical identity.
+//! - [`cachemap`]: what each operation contributes to BuildKit's cache keys.
+//! - [`backend`]: a client of the daemon: connection, session, gateway, progress.
+//!
+//! Nothing in here knows GraphQL or Dagger.
+
+pub mod backend;
+pub mod cachemap;
+pub mod digest;
+pub mod llb;
+
+pub use digest::Digest;
