@@ -1,0 +1,486 @@
+//! Lists a tree in fsutil's order, one `stat` per listed entry.
+//!
+//! # Order
+//! Names of one directory in byte order, and a directory immediately before its content: paths compared component by
+//! component. The daemon refuses a listing in another order.
+//!
+//! # How it runs
+//! Iteratively, on one blocking thread. Each directory on the way from the root to the current entry is a [`Frame`]:
+//! the sorted names that are still to do, and the open directory they are looked up in. Names cost one `getdents` per
+//! few hundred entries; only entries that pass the filter are looked at further. At most [`OPEN_DIRS_MAX`] directories
+//! are open at a time, those further up are opened again when the walk returns to them, so depth costs no descriptors.
+//!
+//! # What is sent
+//! The link text of symbolic links, device numbers, and all extended attributes. The second and further names of
+//! an inode are hard links to the first name *that was listed*. A socket becomes an empty regular file, as with every
+//! other client. Directories that are not listed themselves are announced when something below them is.
+//!
+//! # Changes meanwhile
+//! An entry that disappears, or a directory that turns into something else, is left out. An unreadable directory is an
+//! error, unless the patterns exclude the directory itself.
+
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use bytes::Bytes;
+use proto::fsutil::Stat;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+use rustix::path::DecInt;
+
+use super::Ownership;
+use super::filter::{Filter, Matches};
+use crate::backend::session::beneath::{Root, is_gone};
+use crate::backend::session::error::PathError;
+use crate::backend::session::gomode;
+
+/// Directories of the current path that stay open.
+const OPEN_DIRS_MAX: usize = 32;
+
+/// Longest path that is sent, in bytes: the longest one a system call takes.
+const PATH_MAX: usize = 4096;
+
+/// Buffer for directory entries, in bytes.
+const DIR_BUFFER: usize = 64 * 1024;
+
+/// Linux bounds both a list of attribute names and one attribute value to 64 KiB.
+const XATTR_MAX: usize = 64 * 1024;
+
+/// Attributes that only mean something on the machine they come from.
+const XATTR_SKIPPED_PREFIX: &str = "com.apple.";
+
+/// Why a walk stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WalkError {
+    /// Something could not be read.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A name or link that a protobuf string cannot hold.
+    #[error(
+        "{0:?}: the name or link target is not UTF-8, which the transfer protocol requires; exclude it"
+    )]
+    NotUtf8(String),
+    /// Nested deeper than any system call can name.
+    #[error("{0:?}: the path is longer than {PATH_MAX} bytes")]
+    TooLong(String),
+    /// The receiver of the entries is gone.
+    #[error("the transfer was cancelled")]
+    Cancelled,
+}
+
+/// Gets each entry; returns false to stop the walk.
+pub(crate) type Emit<'a> = dyn FnMut(Stat) -> bool + 'a;
+
+/// One directory on the way to the current entry.
+struct Frame {
+    /// Path of the directory with a trailing `/`; empty for the root.
+    prefix: String,
+    /// Names still to do, last one first.
+    names: Vec<(CString, FileType)>,
+    /// `None` after it was closed to save descriptors.
+    directory: Option<OwnedFd>,
+    /// What the patterns said about the directory.
+    matches: Matches,
+    /// The directory's own entry as long as it has not been listed.
+    unannounced: Option<Stat>,
+}
+
+/// An entry that is listed, entered, or both.
+struct Found {
+    entry: Stat,
+    listed: bool,
+    /// The entry itself, if it is a directory to be entered.
+    below: Option<OwnedFd>,
+    matches: Matches,
+}
+
+struct Walk<'a> {
+    root: &'a Root,
+    filter: &'a Filter,
+    ownership: Ownership,
+    frames: Vec<Frame>,
+    /// First listed path of every inode with several names, by device and inode number.
+    links: HashMap<(u64, u64), String>,
+    buffer: Vec<u8>,
+    xattrs: Xattrs,
+}
+
+/// Walks the tree below `root` and gives every listed entry to `emit`.
+pub(crate) fn walk(
+    root: &Root,
+    filter: &Filter,
+    ownership: Ownership,
+    emit: &mut Emit<'_>,
+) -> Result<(), WalkError> {
+    let mut walk = Walk {
+        root,
+        filter,
+        ownership,
+        frames: Vec::new(),
+        links: HashMap::new(),
+        buffer: Vec::with_capacity(DIR_BUFFER),
+        xattrs: Xattrs::new(root),
+    };
+    let top = root
+        .open_dir("")
+        .map_err(|e| PathError::new("open directory", root.show(""), e))?;
+    walk.enter(String::new(), top, Matches::default(), None)?;
+    while let Some(frame) = walk.frames.last_mut() {
+        let Some((name, kind)) = frame.names.pop() else {
+            walk.frames.pop();
+            continue;
+        };
+        walk.entry(&name, kind, emit)?;
+    }
+    Ok(())
+}
+
+impl Walk<'_> {
+    /// Reads the names of an open directory and makes it the current one.
+    fn enter(
+        &mut self,
+        prefix: String,
+        directory: OwnedFd,
+        matches: Matches,
+        unannounced: Option<Stat>,
+    ) -> Result<(), WalkError> {
+        let mut names = Vec::new();
+        let mut entries = RawDir::new(&directory, self.buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            match entry {
+                Ok(entry) => {
+                    let name = entry.file_name();
+                    if name != c"." && name != c".." {
+                        names.push((name.to_owned(), entry.file_type()));
+                    }
+                }
+                Err(Errno::NOENT) => break,
+                Err(e) => {
+                    return Err(PathError::new("read directory", self.root.show(&prefix), e).into());
+                }
+            }
+        }
+        names.sort_unstable_by(|(a, _), (b, _)| b.as_bytes().cmp(a.as_bytes()));
+        self.frames.push(Frame {
+            prefix,
+            names,
+            directory: Some(directory),
+            matches,
+            unannounced,
+        });
+        if let Some(far) = self.frames.len().checked_sub(OPEN_DIRS_MAX + 1) {
+            self.frames[far].directory = None;
+        }
+        Ok(())
+    }
+
+    /// Takes the current directory out of its frame, opening it again if it was closed; `None` if it is gone.
+    fn take_directory(&mut self) -> Result<Option<OwnedFd>, PathError> {
+        let Some(frame) = self.frames.last_mut() else {
+            return Ok(None);
+        };
+        if let Some(directory) = frame.directory.take() {
+            return Ok(Some(directory));
+        }
+        match self.root.open_dir(frame.prefix.trim_end_matches('/')) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(e) if is_gone(e) => Ok(None),
+            Err(e) => Err(PathError::new(
+                "open directory",
+                self.root.show(&frame.prefix),
+                e,
+            )),
+        }
+    }
+
+    /// Handles one entry of the current directory: lists it, and makes it the current directory if it is to be entered.
+    fn entry(&mut self, name: &CStr, kind: FileType, emit: &mut Emit<'_>) -> Result<(), WalkError> {
+        let Some(directory) = self.take_directory()? else {
+            self.frames.pop();
+            return Ok(());
+        };
+        let found = self.examine(&directory, name, kind);
+        if let Some(frame) = self.frames.last_mut() {
+            frame.directory = Some(directory);
+        }
+        let Some(Found {
+            entry,
+            listed,
+            below,
+            matches,
+        }) = found?
+        else {
+            return Ok(());
+        };
+        let prefix = format!("{}/", entry.path);
+        let mut unannounced = Some(entry);
+        if listed {
+            self.announce(emit)?;
+            if !unannounced.take().is_none_or(&mut *emit) {
+                return Err(WalkError::Cancelled);
+            }
+        }
+        match below {
+            Some(directory) => self.enter(prefix, directory, matches, unannounced),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at one name as far as the filter asks for it; `None` if it is to be passed over, or gone.
+    fn examine(
+        &mut self,
+        directory: &OwnedFd,
+        name: &CStr,
+        kind: FileType,
+    ) -> Result<Option<Found>, WalkError> {
+        let Some(frame) = self.frames.last() else {
+            return Ok(None);
+        };
+        let text = name.to_string_lossy();
+        let mut path = String::with_capacity(frame.prefix.len() + text.len());
+        path.push_str(&frame.prefix);
+        path.push_str(&text);
+        if path.len() > PATH_MAX {
+            return Err(WalkError::TooLong(path));
+        }
+        // Some file systems do not tell the type of an entry in the directory.
+        let mut known = None;
+        let mut is_dir = kind == FileType::Directory;
+        if kind == FileType::Unknown {
+            let Some(stat) = self.stat(directory, name, &path)? else {
+                return Ok(None);
+            };
+            is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            known = Some(stat);
+        }
+        let verdict = self.filter.judge(&path, is_dir, &frame.matches);
+        if !verdict.listed && !verdict.entered {
+            return Ok(None);
+        }
+        if known.is_none() {
+            known = self.stat(directory, name, &path)?;
+        }
+        let Some(stat) = known else { return Ok(None) };
+        if matches!(text, Cow::Owned(_)) {
+            return Err(WalkError::NotUtf8(path));
+        }
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let Some(mut entry) = self.describe(directory, name, path, &stat)? else {
+            return Ok(None);
+        };
+        let below = match is_dir && verdict.entered {
+            true => self.open_below(directory, name, &entry, verdict.listed)?,
+            false => None,
+        };
+        if verdict.listed {
+            self.link(&mut entry, &stat);
+        }
+        Ok(Some(Found {
+            entry,
+            listed: verdict.listed,
+            below,
+            matches: verdict.matches,
+        }))
+    }
+
+    fn stat(
+        &self,
+        directory: &OwnedFd,
+        name: &CStr,
+        path: &str,
+    ) -> Result<Option<rustix::fs::Stat>, PathError> {
+        match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(e) if is_gone(e) => Ok(None),
+            Err(e) => Err(PathError::new("stat", self.root.show(path), e)),
+        }
+    }
+
+    /// Opens a directory to be entered; `None` if it is gone, or unreadable while it is not listed itself.
+    fn open_below(
+        &self,
+        directory: &OwnedFd,
+        name: &CStr,
+        entry: &Stat,
+        listed: bool,
+    ) -> Result<Option<OwnedFd>, PathError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(e) if is_gone(e) => Ok(None),
+            Err(Errno::ACCESS | Errno::PERM) if !listed => Ok(None),
+            Err(e) => Err(PathError::new(
+                "open directory",
+                self.root.show(&entry.path),
+                e,
+            )),
+        }
+    }
+
+    /// Lists the directories above the current entry that have not been listed yet.
+    fn announce(&mut self, emit: &mut Emit<'_>) -> Result<(), WalkError> {
+        // Unlisted directories are always the innermost ones.
+        let listed = self
+            .frames
+            .iter()
+            .rposition(|f| f.unannounced.is_none())
+            .map_or(0, |at| at + 1);
+        for frame in &mut self.frames[listed..] {
+            if let Some(entry) = frame.unannounced.take()
+                && !emit(entry)
+            {
+                return Err(WalkError::Cancelled);
+            }
+        }
+        Ok(())
+    }
+
+    /// The protocol's description of an entry; `None` if it disappeared meanwhile.
+    fn describe(
+        &mut self,
+        directory: &OwnedFd,
+        name: &CStr,
+        path: String,
+        found: &rustix::fs::Stat,
+    ) -> Result<Option<Stat>, WalkError> {
+        let kind = FileType::from_raw_mode(found.st_mode);
+        let (uid, gid) = match self.ownership {
+            Ownership::Root => (0, 0),
+            Ownership::Keep => (found.st_uid, found.st_gid),
+            Ownership::Fixed { uid, gid } => (uid, gid),
+        };
+        let mut entry = Stat {
+            mode: gomode::from_unix(found.st_mode) & !gomode::SOCKET,
+            uid,
+            gid,
+            size: if kind == FileType::Directory {
+                0
+            } else {
+                found.st_size
+            },
+            mod_time: found
+                .st_mtime
+                .saturating_mul(1_000_000_000)
+                .saturating_add(found.st_mtime_nsec as i64),
+            path,
+            ..Stat::default()
+        };
+        match kind {
+            FileType::Symlink => match rustix::fs::readlinkat(directory, name, Vec::new()) {
+                Ok(target) => {
+                    entry.linkname = target
+                        .into_string()
+                        .map_err(|_| WalkError::NotUtf8(entry.path.clone()))?;
+                }
+                Err(e) if is_gone(e) || e == Errno::INVAL => return Ok(None),
+                Err(e) => {
+                    return Err(PathError::new("read link", self.root.show(&entry.path), e).into());
+                }
+            },
+            FileType::BlockDevice | FileType::CharacterDevice => {
+                (entry.devmajor, entry.devminor) = device(found.st_rdev);
+            }
+            _ => {}
+        }
+        match self.xattrs.read(directory, name) {
+            Ok(xattrs) => entry.xattrs = xattrs,
+            Err(e) if is_gone(e) => {}
+            Err(e) => {
+                return Err(PathError::new(
+                    "read extended attributes of",
+                    self.root.show(&entry.path),
+                    e,
+                )
+                .into());
+            }
+        }
+        Ok(Some(entry))
+    }
+
+    /// Turns the second and later names of an inode into hard links.
+    fn link(&mut self, entry: &mut Stat, found: &rustix::fs::Stat) {
+        let kind = FileType::from_raw_mode(found.st_mode);
+        if found.st_nlink < 2 || matches!(kind, FileType::Directory | FileType::Symlink) {
+            return;
+        }
+        match self.links.entry((found.st_dev, found.st_ino)) {
+            Entry::Occupied(first) => entry.linkname.clone_from(first.get()),
+            Entry::Vacant(vacant) => {
+                vacant.insert(entry.path.clone());
+            }
+        }
+    }
+}
+
+/// Major and minor number as fsutil computes them: the 12 and 20 bits that Linux uses for most devices.
+fn device(rdev: u64) -> (i64, i64) {
+    (
+        ((rdev >> 8) & 0xfff) as i64,
+        ((rdev & 0xff) | ((rdev >> 12) & 0xf_ff00)) as i64,
+    )
+}
+
+/// Reads extended attributes. There is no `llistxattrat`, so the path goes through the open directory's entry in
+/// `/proc`, which a swapped parent directory cannot redirect. Without `/proc` no attributes are sent.
+struct Xattrs {
+    usable: bool,
+    /// `/proc/self/fd/N/name`, rebuilt in place for each entry.
+    path: Vec<u8>,
+    names: Box<[u8]>,
+    value: Box<[u8]>,
+}
+
+impl Xattrs {
+    fn new(root: &Root) -> Self {
+        let usable = rustix::fs::stat(format!("/proc/self/fd/{}/.", root.fd().as_raw_fd())).is_ok();
+        if !usable {
+            tracing::warn!(
+                "/proc is not available: extended attributes of local files are not sent"
+            );
+        }
+        let buffer = || vec![0; XATTR_MAX].into_boxed_slice();
+        Self {
+            usable,
+            path: Vec::new(),
+            names: buffer(),
+            value: buffer(),
+        }
+    }
+
+    fn read(&mut self, directory: &OwnedFd, name: &CStr) -> Result<BTreeMap<String, Bytes>, Errno> {
+        let mut xattrs = BTreeMap::new();
+        if !self.usable {
+            return Ok(xattrs);
+        }
+        self.path.clear();
+        self.path.extend_from_slice(b"/proc/self/fd/");
+        self.path
+            .extend_from_slice(DecInt::from_fd(directory).as_bytes());
+        self.path.push(b'/');
+        self.path.extend_from_slice(name.to_bytes());
+        let length = match rustix::fs::llistxattr(self.path.as_slice(), &mut *self.names) {
+            Ok(length) => length,
+            Err(Errno::OPNOTSUPP) => 0,
+            Err(e) => return Err(e),
+        };
+        for key in self.names[..length].split(|b| *b == 0) {
+            let Ok(key) = std::str::from_utf8(key) else {
+                continue;
+            };
+            if key.is_empty() || key.starts_with(XATTR_SKIPPED_PREFIX) {
+                continue;
+            }
+            // A listed attribute that cannot be read needs a privilege we do not have; the others still count.
+            if let Ok(length) = rustix::fs::lgetxattr(self.path.as_slice(), key, &mut *self.value) {
+                xattrs.insert(
+                    key.to_owned(),
+                    Bytes::copy_from_slice(&self.value[..length]),
+                );
+            }
+        }
+        Ok(xattrs)
+    }
+}
