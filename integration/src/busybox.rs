@@ -27,6 +27,21 @@ pub const APPLETS: [&str; 12] = [
     "true",
 ];
 
+/// Operations that leave the ID of a container with busybox in the variable
+/// `$tools` of the operations after them. They need the variable `busybox`.
+pub const TOOLS: &str = r#"
+query Program($busybox: String!) {
+  host { file(path: $busybox) { id @export(as: "program") } }
+}
+query Tools($program: FileID!) {
+  container {
+    withFile(path: "/bin/busybox", source: $program, permissions: 493) {
+      withEnvVariable(name: "PATH", value: "/bin") { id @export(as: "tools") }
+    }
+  }
+}
+"#;
+
 /// The static busybox of the test run.
 ///
 /// # Errors

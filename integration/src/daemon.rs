@@ -67,6 +67,11 @@ impl Daemon {
         address(self.folder.path())
     }
 
+    /// Where it keeps everything: configuration, log, cache.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What it logged so far.
     ///
     /// # Errors

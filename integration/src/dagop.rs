@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::{
+    busybox::{TOOLS, program},
     process::Process,
     workspace::{binaries, root},
 };
@@ -115,6 +116,32 @@ impl Dagop {
     pub fn example(&self, name: &str, variables: &[(&str, &str)]) -> anyhow::Result<Outcome> {
         self.run(arguments(&root().join("examples").join(name), variables))
     }
+
+    /// Runs the operations `text`, which may use `$tools`: the ID of a container
+    /// with busybox, see [`TOOLS`](crate::busybox::TOOLS).
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn with_tools(&self, text: &str, variables: &[(&str, &str)]) -> anyhow::Result<Outcome> {
+        finish(self.command_with_tools(text, variables)?)
+    }
+
+    /// The command that [`Self::with_tools`] runs, not yet started.
+    ///
+    /// # Errors
+    /// When a file cannot be written or the binary cannot be built.
+    pub fn command_with_tools(
+        &self,
+        text: &str,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Command> {
+        let document = self.folder.path().join("document.graphql");
+        std::fs::write(&document, format!("{TOOLS}{text}"))?;
+        let busybox = program()?.display().to_string();
+        let mut all = vec![("busybox", busybox.as_str())];
+        all.extend_from_slice(variables);
+        self.command(arguments(&document, &all))
+    }
 }
 
 impl Outcome {
@@ -133,10 +160,52 @@ impl Outcome {
         serde_json::from_str(&self.stdout)
             .with_context(|| format!("{}{}", self.stdout, self.stderr))
     }
+
+    /// The answer of the operation `name`.
+    ///
+    /// # Errors
+    /// As [`Self::json`], or when there is no such operation.
+    pub fn data(&self, name: &str) -> anyhow::Result<serde_json::Value> {
+        let mut json = self.json()?;
+        anyhow::ensure!(
+            json["data"][name].is_object(),
+            "no operation {name} in {json}"
+        );
+        Ok(json["data"][name].take())
+    }
+
+    /// How many vertices the daemon executed for this run, by its report.
+    ///
+    /// # Errors
+    /// As [`Self::json`], or when there is no report.
+    pub fn executed(&self) -> anyhow::Result<u64> {
+        let json = self.json()?;
+        let outcomes = &json["report"]["summary"]["vertices_by_outcome"];
+        anyhow::ensure!(outcomes.is_object(), "no report in {json}");
+        // An outcome that no vertex had is absent.
+        Ok(outcomes["executed"].as_u64().unwrap_or(0))
+    }
+
+    /// The names of the vertices that the daemon executed for this run.
+    ///
+    /// # Errors
+    /// As [`Self::json`], or when there is no report.
+    pub fn executed_names(&self) -> anyhow::Result<Vec<String>> {
+        let json = self.json()?;
+        let vertices = json["report"]["vertices"]
+            .as_array()
+            .context("vertices in the report")?;
+        let executed = vertices
+            .iter()
+            .filter(|vertex| vertex["outcome"] == "executed");
+        Ok(executed
+            .map(|vertex| vertex["name"].as_str().unwrap_or_default().to_owned())
+            .collect())
+    }
 }
 
 /// The command line that runs `document`.
-fn arguments(document: &Path, variables: &[(&str, &str)]) -> Vec<String> {
+pub fn arguments(document: &Path, variables: &[(&str, &str)]) -> Vec<String> {
     let mut arguments = vec![
         "run".to_owned(),
         document.display().to_string(),

@@ -76,6 +76,11 @@ impl Registry {
         &self.address
     }
 
+    /// Where it keeps everything: configuration, log, images.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Whether anything was pushed under the repository name `repository`.
     pub fn holds(&self, repository: &str) -> bool {
         self.folder

@@ -1,7 +1,15 @@
 //! The one integration test binary. Each module is a file of this folder and
 //! one subject; the test below fails when a file is forgotten here.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod bad_input;
+mod cancel;
+mod cprogram;
+mod examples;
+mod harness;
 mod layering;
+mod secrets;
 mod tidy;
 
 /// The modules above, as text, so that the test can compare.

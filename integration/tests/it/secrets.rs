@@ -1,0 +1,139 @@
+//! A canary: one secret used as environment variable, as mount and as registry
+//! password, then looked for, with its plain hashes, in everything that dagop
+//! and the daemon wrote: answers, errors, the ledger, IDs, logs, the daemon's
+//! whole state, and the published image.
+
+use std::{fs, io::Read as _, path::Path};
+
+use integration::{
+    daemon::Daemon,
+    dagop::Dagop,
+    registry::{PASSWORD, Registry, USER},
+};
+use sha2::{Digest as _, Sha256};
+
+const DOCUMENT: &str = r#"
+query Canary($password: String!) {
+  setSecret(name: "canary", plaintext: $password) { id @export(as: "canary") }
+  fromEnvironment: secret(uri: "env://CANARY") { id @export(as: "environment") }
+}
+query Use($tools: ContainerID!, $canary: SecretID!, $environment: SecretID!, $address: String!, $user: String!, $image: String!) {
+  loadContainerFromID(id: $tools) {
+    withSecretVariable(name: "CANARY", secret: $environment) {
+      withMountedSecret(path: "/run/canary", source: $canary) {
+        withExec(args: ["busybox", "sh", "-c", "busybox test \"$CANARY\" = \"$(busybox cat /run/canary)\" && busybox echo used"]) {
+          stdout
+          withRegistryAuth(address: $address, username: $user, secret: $canary) { publish(address: $image) }
+        }
+      }
+    }
+  }
+}
+query Fail($tools: ContainerID!, $canary: SecretID!) {
+  loadContainerFromID(id: $tools) {
+    withMountedSecret(path: "/run/canary", source: $canary) {
+      withExec(args: ["busybox", "sh", "-c", "busybox sha256sum /run/canary > /dev/null; exit 9"]) { sync }
+    }
+  }
+}"#;
+
+/// The secret itself and what would identify it by trial: its bare hashes.
+fn needles() -> Vec<(&'static str, Vec<u8>)> {
+    let sha256 = Sha256::digest(PASSWORD);
+    let blake3 = blake3::hash(PASSWORD.as_bytes());
+    vec![
+        ("plain text", PASSWORD.into()),
+        (
+            "base64",
+            base64::Engine::encode(&base64::prelude::BASE64_STANDARD, PASSWORD).into(),
+        ),
+        ("SHA-256, hex", hex::encode(sha256).into()),
+        ("SHA-256", sha256.to_vec()),
+        ("BLAKE3, hex", blake3.to_hex().as_str().into()),
+        ("BLAKE3", blake3.as_bytes().to_vec()),
+    ]
+}
+
+/// What of the secret `bytes` holds.
+fn found_in(bytes: &[u8]) -> Vec<&'static str> {
+    let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|part| part == needle);
+    needles()
+        .into_iter()
+        .filter(|(_, needle)| holds(needle))
+        .map(|(what, _)| what)
+        .collect()
+}
+
+/// Every regular file below `folder` that holds the secret.
+fn search(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            search(&entry.path(), found);
+        } else if kind.is_file() {
+            let mut bytes = Vec::new();
+            fs::File::open(entry.path())
+                .unwrap()
+                .read_to_end(&mut bytes)
+                .unwrap();
+            for what in found_in(&bytes) {
+                found.push(format!("{}: {what}", entry.path().display()));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_canary_is_nowhere() {
+    let daemon = Daemon::start().unwrap();
+    let registry = Registry::start().unwrap();
+    let user = Dagop::new(daemon.address()).unwrap();
+    let image = format!("{}/canary:latest", registry.address());
+    let variables = [
+        ("password", PASSWORD),
+        ("address", registry.address()),
+        ("user", USER),
+        ("image", image.as_str()),
+    ];
+    let mut command = user.command_with_tools(DOCUMENT, &variables).unwrap();
+    command.env("CANARY", PASSWORD);
+    let outcome = integration::dagop::finish(command).unwrap();
+    // The last operation fails on purpose: its error is part of what is searched.
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stdout.contains("used"), "{outcome:?}");
+    assert!(registry.holds("canary"), "{outcome:?}");
+    let keys = user.run(["keys", "--json"]).unwrap();
+    assert_eq!(keys.code, 0, "{keys:?}");
+
+    let mut found = Vec::new();
+    for (name, text) in [("run", &outcome), ("keys", &keys)] {
+        for what in found_in(format!("{}{}", text.stdout, text.stderr).as_bytes()) {
+            found.push(format!("output of {name}: {what}"));
+        }
+    }
+    search(user.home(), &mut found);
+    search(daemon.folder(), &mut found);
+    search(registry.folder(), &mut found);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_search_finds_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("deep")).unwrap();
+    fs::write(
+        folder.path().join("deep/log"),
+        format!("password={PASSWORD}\n"),
+    )
+    .unwrap();
+    fs::write(
+        folder.path().join("hash"),
+        hex::encode(Sha256::digest(PASSWORD)),
+    )
+    .unwrap();
+    fs::write(folder.path().join("innocent"), "nothing").unwrap();
+    let mut found = Vec::new();
+    search(folder.path(), &mut found);
+    assert_eq!(found.len(), 2, "{found:?}");
+}
