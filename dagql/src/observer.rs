@@ -1,0 +1,53 @@
+//! Who watches calls: the seam for progress display and for the ledger.
+//!
+//! Every call of a session is announced once when it starts and once when it ends, including hits.
+//! Methods run on the caller's task between two steps of the engine and must not block.
+
+use std::time::Duration;
+
+use crate::{CallInfo, Error, Id};
+
+/// How a call got its result. Each word is backed by what the cache did, never inferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// This call ran the resolver and it succeeded.
+    Executed,
+    /// The result was already there.
+    Hit,
+    /// Another caller was already computing it; this one waited.
+    Joined,
+    /// No result: the resolver failed, or the caller left.
+    Failed,
+}
+
+/// The end of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    /// How the result came about.
+    pub outcome: Outcome,
+    /// From the announcement to now; for the caller, not for the resolver.
+    pub duration: Duration,
+    /// The ID of the returned object, where it is not the call's own.
+    pub result_id: Option<&'a Id>,
+    /// Why it failed.
+    pub error: Option<&'a Error>,
+}
+
+/// Watches calls.
+pub trait Observer: Send + Sync {
+    /// A call begins.
+    fn call_started(&self, call: &CallInfo) {
+        let _ = call;
+    }
+
+    /// A call ends.
+    fn call_finished(&self, call: &CallInfo, finished: &Finished<'_>) {
+        let (_, _) = (call, finished);
+    }
+}
+
+/// An observer that ignores everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {}
