@@ -10,9 +10,11 @@
 //! * [`digest`]: the `algorithm:hex` name of a blob, and the hasher that makes one.
 //! * [`content`]: blobs by digest; the [`content::ContentProvider`] trait and a store over an OCI layout directory.
 //! * [`patterns`]: include and exclude lists as `.dockerignore` and BuildKit understand them.
+//! * [`checksum`]: the content hash of a tree as BuildKit computes it.
 //! * [`tree`]: what a file is, and a tree of them on disk or in memory.
 //! * [`tar`]: a strict reader, a deterministic writer, a confined extraction.
 
+pub mod checksum;
 pub mod content;
 pub mod digest;
 pub mod patterns;
