@@ -45,7 +45,7 @@ mod release;
 mod walk;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use argument::{ARGS_MAX, ArgSpec, Argument, ArgumentError, canonical_arguments};
 pub use call::{Call, ImplicitInput, Module, Scope};

@@ -60,10 +60,11 @@ impl Xxh3 {
         self.finish(&preimage)
     }
 
-    /// The DNS label Dagger derives from a text such as a service's digest: 13 characters of lower-case base32hex.
+    /// The DNS label Dagger derives from bytes: 13 characters of lower-case base32hex. For a service these are the
+    /// bytes under the hex of its digest, for a session's domain the text of the session ID.
     #[must_use]
-    pub fn host_label(self, text: &str) -> String {
-        let sum = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
+    pub fn host_label(self, bytes: &[u8]) -> String {
+        let sum = xxhash_rust::xxh3::xxh3_64(bytes);
         // 64 bits are twelve groups of five and one of four, padded on the right.
         let groups = (0..13_u32).map(|group| {
             if group < 12 {

@@ -34,6 +34,12 @@ impl Id {
         }
     }
 
+    /// The last call by itself, as `field(name: value, …)#n`, cut after `most` bytes.
+    #[must_use]
+    pub fn display_call(&self, most: usize) -> String {
+        LastCall(self, most).to_string()
+    }
+
     /// The fields from the root to this call; an element of a list is its list's path and an index.
     #[must_use]
     pub fn path(&self) -> Vec<PathSegment<'_>> {
@@ -60,7 +66,23 @@ impl fmt::Display for Id {
             left: DISPLAY_BYTES_MAX,
             full: false,
         };
-        match render(self, &mut out) {
+        match render(vec![Piece::Id(self)], &mut out) {
+            Err(fmt::Error) if out.full => f.write_char('…'),
+            result => result,
+        }
+    }
+}
+
+/// The last call of an ID, without receiver and type.
+struct LastCall<'a>(&'a Id, usize);
+
+impl fmt::Display for LastCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(id, most) = *self;
+        let mut out = Bounded { inner: f, left: most, full: false };
+        let mut pending = Vec::new();
+        let written = render_step(id, &mut out, &mut pending);
+        match written.and_then(|()| render(pending, &mut out)) {
             Err(fmt::Error) if out.full => f.write_char('…'),
             result => result,
         }
@@ -99,8 +121,7 @@ enum Piece<'a> {
     Fixed(&'static str),
 }
 
-fn render(id: &Id, out: &mut Bounded<'_, '_>) -> fmt::Result {
-    let mut pending = vec![Piece::Id(id)];
+fn render(mut pending: Vec<Piece<'_>>, out: &mut Bounded<'_, '_>) -> fmt::Result {
     while let Some(piece) = pending.pop() {
         match piece {
             Piece::Fixed(text) | Piece::Name(text) => out.write_str(text)?,
@@ -125,6 +146,14 @@ fn render_call<'a>(
     if id.receiver().is_some() {
         out.write_char('.')?;
     }
+    render_step(id, out, pending)
+}
+
+fn render_step<'a>(
+    id: &'a Id,
+    out: &mut Bounded<'_, '_>,
+    pending: &mut Vec<Piece<'a>>,
+) -> fmt::Result {
     out.write_str(id.field())?;
     if id.nth() != 0 {
         pending.push(Piece::Nth(id.nth()));
