@@ -4,9 +4,9 @@
 //! the number of calls is a defect. Reading 100,000 calls must stay under 300 ms.
 
 use dagql::Id;
+use dagql::TypeRef;
 use dagql::id::{Call, ImplicitInput, Scope};
 use dagql::scheme::Scheme;
-use dagql::typeref::TypeRef;
 use dagql::wire;
 use divan::{Bencher, black_box};
 
