@@ -20,7 +20,9 @@ mod shape;
 
 use prost::{
     Message, Name,
-    encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint},
+    encoding::{
+        WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint,
+    },
 };
 
 use self::shape::{FieldKind, MessageShape, Shapes};
@@ -34,7 +36,9 @@ use self::shape::{FieldKind, MessageShape, Shapes};
 pub fn encode<M: Message + Name>(message: &M) -> Vec<u8> {
     let shapes = Shapes::get();
     let name = M::full_name();
-    let shape = shapes.named(&name).expect("the message is compiled from this crate's .proto files");
+    let shape = shapes
+        .named(&name)
+        .expect("the message is compiled from this crate's .proto files");
     let plain = message.encode_to_vec();
     if shape.agrees {
         return plain;
@@ -142,7 +146,11 @@ fn split(bytes: &[u8]) -> Option<Vec<Field<'_>>> {
             WireType::StartGroup | WireType::EndGroup => return None,
         };
         let whole = &start[..start.len() - rest.len()];
-        fields.push(Field { number, whole, payload });
+        fields.push(Field {
+            number,
+            whole,
+            payload,
+        });
     }
     Some(fields)
 }

@@ -74,10 +74,15 @@ impl Shapes {
                 collect(file.package(), message, &mut types);
             }
         }
-        let by_name: HashMap<String, usize> =
-            types.iter().enumerate().map(|(index, (name, _))| (name.clone(), index)).collect();
-        let messages =
-            types.iter().map(|(_, message)| MessageShape::new(message, &types, &by_name)).collect();
+        let by_name: HashMap<String, usize> = types
+            .iter()
+            .enumerate()
+            .map(|(index, (name, _))| (name.clone(), index))
+            .collect();
+        let messages = types
+            .iter()
+            .map(|(_, message)| MessageShape::new(message, &types, &by_name))
+            .collect();
         let mut shapes = Self { messages, by_name };
         shapes.mark_differing();
         shapes
@@ -133,7 +138,11 @@ impl MessageShape {
                 let kind = match field.r#type() {
                     Type::Message => {
                         let index = by_name[field.type_name().trim_start_matches('.')];
-                        let is_entry = types[index].1.options.as_ref().is_some_and(|o| o.map_entry());
+                        let is_entry = types[index]
+                            .1
+                            .options
+                            .as_ref()
+                            .is_some_and(|o| o.map_entry());
                         if is_entry && field.label() == Label::Repeated {
                             FieldKind::Map(index)
                         } else {
@@ -148,7 +157,11 @@ impl MessageShape {
                     Some(index) if !field.proto3_optional() => index.unsigned_abs() + 1,
                     _ => 0,
                 };
-                FieldShape { number: field.number().unsigned_abs(), oneof, kind }
+                FieldShape {
+                    number: field.number().unsigned_abs(),
+                    oneof,
+                    kind,
+                }
             })
             .collect();
         fields.sort_by_key(|field| field.number);
@@ -158,12 +171,18 @@ impl MessageShape {
 
     /// The field with this number, if the type has one.
     pub(super) fn field(&self, number: u32) -> Option<&FieldShape> {
-        let index = self.fields.binary_search_by_key(&number, |field| field.number).ok()?;
+        let index = self
+            .fields
+            .binary_search_by_key(&number, |field| field.number)
+            .ok()?;
         Some(&self.fields[index])
     }
 
     /// Sorting key of a field in Go's order.
     pub(super) fn rank(&self, number: u32) -> (u32, u32) {
-        (self.field(number).map_or(u32::MAX, |field| field.oneof), number)
+        (
+            self.field(number).map_or(u32::MAX, |field| field.oneof),
+            number,
+        )
     }
 }

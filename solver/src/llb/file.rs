@@ -140,5 +140,22 @@ impl FileOp {
     }
 }
 
+/// Takes nested chains apart one by one: the default would recurse.
+impl Drop for FileOp {
+    fn drop(&mut self) {
+        let mut pending = std::mem::take(&mut self.steps);
+        while let Some(step) = pending.pop() {
+            if let Action::Copy {
+                source: CopySource::Chain(chain),
+                ..
+            } = step.action
+                && let Some(mut chain) = std::sync::Arc::into_inner(chain)
+            {
+                pending.append(&mut chain.steps);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -224,7 +224,7 @@ mod tests {
             "a@sha256:1",
             "a:",
             "a:-x",
-            "aA/b",
+            "aA",
             "a/B",
             "a//b",
             "a/",

@@ -114,6 +114,15 @@ impl Vertex {
         &self.op
     }
 
+    /// The source, if it is one.
+    #[must_use]
+    pub fn source(&self) -> Option<&pb::SourceOp> {
+        match &self.op.op {
+            Some(pb::op::Op::Source(source)) => Some(source),
+            _ => None,
+        }
+    }
+
     /// The bytes of the operation, which its raw digest is the hash of.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {

@@ -201,13 +201,13 @@ impl Owner {
 }
 
 impl User {
-    /// A number, `root` (which is 0), or else a name.
+    /// A number, `root` or nothing (which are 0), or else a name.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.parse::<i32>() {
             // A negative number wraps around in BuildKit's client too.
             Ok(id) => Self::Id(id.cast_unsigned()),
-            Err(_) if text == "root" => Self::Id(0),
+            Err(_) if text.is_empty() || text == "root" => Self::Id(0),
             Err(_) => Self::Name(text.to_owned()),
         }
     }
