@@ -48,14 +48,16 @@ need() {
   apt_get install -y --no-install-recommends "$2"
 }
 
-# unpacked PACKAGE PATH-IN-PACKAGE: prints the path of one file of a package
-# that is unpacked, not installed. Used for packages that would start a service
+# unpacked PACKAGE PATH-IN-PACKAGE...: prints the first of these files that a
+# package has, which is unpacked and not installed. Used for packages that would start a service
 # (docker-registry, docker.io) or push out another one (busybox-static).
 unpacked() {
-  local file=$PACKAGES_DIR/$1/$2
-  [ -e "$file" ] || unpack "$1" || return 1
-  [ -e "$file" ] || die "the Debian package $1 holds no $2"
-  printf '%s\n' "$file"
+  local folder=$PACKAGES_DIR/$1 file
+  [ -e "$folder" ] || unpack "$1" || die "cannot get the Debian package $1"
+  for file in "${@:2}"; do
+    if [ -e "$folder/$file" ]; then printf '%s\n' "$folder/$file"; return; fi
+  done
+  die "the Debian package $1 holds none of: ${*:2}"
 }
 
 unpack() {
@@ -81,7 +83,7 @@ static_busybox() {
     if [ -x "$found" ] && is_static "$found"; then readlink -f "$found"; return; fi
   done
   # The package moved its program from bin to usr/bin.
-  unpacked busybox-static usr/bin/busybox 2>/dev/null || unpacked busybox-static bin/busybox
+  unpacked busybox-static usr/bin/busybox bin/busybox
 }
 
 # A static program names no interpreter: no "ld-linux" or "ld-musl" in it.
