@@ -11,12 +11,16 @@
 //! * [`content`]: blobs by digest; the [`content::ContentProvider`] trait and a store over an OCI layout directory.
 //! * [`patterns`]: include and exclude lists as `.dockerignore` and BuildKit understand them.
 //! * [`checksum`]: the content hash of a tree as BuildKit computes it.
+//! * [`image`]: manifests, indexes, configs; import and export of archives.
+//! * [`layer`]: the difference of two trees as a blob, and back.
 //! * [`tree`]: what a file is, and a tree of them on disk or in memory.
 //! * [`tar`]: a strict reader, a deterministic writer, a confined extraction.
 
 pub mod checksum;
 pub mod content;
 pub mod digest;
+pub mod image;
+pub mod layer;
 pub mod patterns;
 pub mod tar;
 pub mod tree;

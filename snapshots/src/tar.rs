@@ -26,6 +26,7 @@ use thiserror::Error;
 pub use extract::{Extracted, extract};
 pub use policy::{Devices, Limits, Owner, Policy, Whiteouts, XattrPolicy};
 pub use read::Reader;
+pub(crate) use read::normalise;
 pub use write::Writer;
 
 use crate::tree::Meta;

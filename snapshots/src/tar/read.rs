@@ -370,7 +370,7 @@ fn until_nul(mut data: Vec<u8>) -> Vec<u8> {
 }
 
 /// A path as an entry may have it: leading slashes and `.` dropped, `..` and NUL refused.
-pub(super) fn normalise(raw: &[u8]) -> Result<PathBuf, TarError> {
+pub(crate) fn normalise(raw: &[u8]) -> Result<PathBuf, TarError> {
     let refuse = |reason: &str| TarError::Entry {
         path: quote(raw),
         reason: reason.to_owned(),
