@@ -1,2 +1,24 @@
-//! dagop
-fn main() {}
+//! The `dagop` binary: parse, run one command, end with its exit code.
+
+mod args;
+mod command;
+mod config;
+mod diagnostic;
+mod error;
+mod json;
+mod output;
+mod progress;
+mod serve;
+mod signal;
+mod variables;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match args::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let styled = cli.config.styled_errors();
+    command::run(cli).unwrap_or_else(|error| error.report(styled))
+}

@@ -1,0 +1,207 @@
+//! The command line: its grammar and its help.
+//!
+//! Raw arguments end here and in [`crate::config`]; commands get structs that are already
+//! well-formed. Flags that have an environment variable are declared in `config`, the only place
+//! that reads the environment.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{
+    Config, ConnectionFlags, Environment, ProgressFlags, ServeFlags, SessionFlags,
+};
+use crate::error::USAGE;
+use crate::variables::Variable;
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Cli {
+    pub(crate) config: Config,
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "dagop", version, about, long_about = LONG_ABOUT, after_help = EXIT_CODES)]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+struct RawCli {
+    #[command(flatten)]
+    connection: ConnectionFlags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG_ABOUT: &str = "Runs Dagger's GraphQL API on the BuildKit daemon you already have, and \
+tells how each call met each cache.\n\nThe daemon is the first of these that answers: --addr, \
+$BUILDKIT_HOST, buildkitd's socket, a rootless buildkitd's socket, Docker Engine.";
+
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 a step of the build or its input failed, 2 wrong \
+usage or a document that does not fit the schema, 3 no daemon, or it went away, 70 a defect of \
+dagop, 130 cancelled.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a GraphQL document and print its result
+    Run(RunArgs),
+    /// Show the calls of a recorded build with their keys and outcomes
+    Keys(KeysArgs),
+    /// Show what the daemon's cache holds
+    Du(DuArgs),
+    /// Show the versions of dagop, its API and the daemon
+    Version(VersionArgs),
+    /// Answer GraphQL requests over HTTP, for Dagger's SDKs
+    Serve(ServeArgs),
+    /// Print a completion script for a shell
+    Completion(CompletionArgs),
+    /// Print the manual page
+    Man,
+}
+
+/// `dagop run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// GraphQL document; `-` reads standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) document: Source,
+    /// Set a variable: NAME=TEXT is a string, NAME:=JSON any value
+    #[arg(long = "var", value_name = "NAME=TEXT")]
+    pub(crate) variables: Vec<Variable>,
+    /// Read variables from a JSON object; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vars_json: Option<Source>,
+    /// Run only this operation; without it all operations run in order, in one session
+    #[arg(long, value_name = "NAME")]
+    pub(crate) operation: Option<String>,
+    /// Print one object of data, errors and the build's report
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the result to a file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write the last evaluated LLB definition to a file, as `buildctl build` reads it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dump_llb: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) session: SessionFlags,
+    #[command(flatten)]
+    pub(crate) progress: ProgressFlags,
+}
+
+/// `dagop keys`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeysArgs {
+    /// Id of the build, the beginning of one, or `last`
+    #[arg(value_name = "BUILD", default_value = "last")]
+    pub(crate) build: String,
+    /// Print the whole report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dagop du`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DuArgs {
+    /// Print the records as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dagop version`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VersionArgs {
+    /// Do not ask the daemon
+    #[arg(long)]
+    pub(crate) client: bool,
+    /// Print the versions as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dagop serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) http: ServeFlags,
+    #[command(flatten)]
+    pub(crate) session: SessionFlags,
+    #[command(flatten)]
+    pub(crate) progress: ProgressFlags,
+}
+
+/// `dagop completion`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// A file to read, or standard input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Stdin,
+    File(PathBuf),
+}
+
+impl From<std::ffi::OsString> for Source {
+    fn from(text: std::ffi::OsString) -> Self {
+        if text == "-" {
+            Self::Stdin
+        } else {
+            Self::File(text.into())
+        }
+    }
+}
+
+/// The grammar, for completions and the manual page.
+pub(crate) fn grammar() -> clap::Command {
+    RawCli::command()
+}
+
+/// Parses the process's arguments and environment. On failure, or when only help was wanted, the
+/// text is already printed and the exit code is returned.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    let raw = RawCli::try_parse().map_err(|error| {
+        // Nothing can be done for someone who closes the stream the text goes to.
+        _ = error.print();
+        if error.use_stderr() {
+            ExitCode::from(USAGE)
+        } else {
+            ExitCode::SUCCESS
+        }
+    })?;
+    let config = Config::new(raw.connection, Environment::read());
+    Ok(Cli {
+        config,
+        command: raw.command,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        grammar().debug_assert();
+    }
+
+    #[test]
+    fn a_dash_is_standard_input() {
+        let raw = RawCli::try_parse_from(["dagop", "run", "-", "--addr", "unix:///x"]).unwrap();
+        let Command::Run(run) = raw.command else {
+            panic!("not run")
+        };
+        assert_eq!(run.document, Source::Stdin);
+        assert_eq!(raw.connection.addr.as_deref(), Some("unix:///x"));
+    }
+
+    #[test]
+    fn wrong_usage_names_the_argument() {
+        let error = RawCli::try_parse_from(["dagop", "run", "f", "--var", "novalue"]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("--var") && text.contains("novalue"), "{text}");
+        assert!(RawCli::try_parse_from(["dagop", "run", "f", "--progress", "loud"]).is_err());
+        assert!(RawCli::try_parse_from(["dagop", "run", "f", "--allow", "everything"]).is_err());
+    }
+}
