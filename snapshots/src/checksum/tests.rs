@@ -1,3 +1,5 @@
+//! The content hash: reference vectors, its definition as a model, selections.
+
 use super::*;
 use crate::testing::any_tree;
 use crate::tree::{DirTree, MemTree, Time};

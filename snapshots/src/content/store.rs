@@ -228,7 +228,7 @@ impl ContentStore {
                 .metadata()
                 .and_then(|meta| meta.modified())
                 .ok()
-                .and_then(|time| time.elapsed().ok())
+                .and_then(|time| SystemTime::now().duration_since(time).ok())
                 .is_some_and(|age| age > INGEST_STALE);
             if old {
                 // Another process may have removed it first.

@@ -1,3 +1,5 @@
+//! Blobs: what is published, what is refused, what is left behind.
+
 use super::*;
 use crate::digest::{Algorithm, Hasher};
 use std::io::{Read, Write};

@@ -114,7 +114,7 @@ pub fn archive_from_root(
     out: impl Write,
 ) -> Result<Descriptor, ImageError> {
     let tree = DirTree::new(root).map_err(ImageError::io(root))?;
-    let temporary = tempfile::tempdir().map_err(ImageError::io(&std::env::temp_dir()))?;
+    let temporary = tempfile::tempdir().map_err(ImageError::io(&tempfile::env::temp_dir()))?;
     let store = ContentStore::open(temporary.path())?;
     let image = from_tree(&store, &tree, options)?;
     let archive_options = ArchiveOptions {

@@ -109,7 +109,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// A decompressing reader over a stream of any known compression.
 pub(crate) enum Decoder<R: Read> {
     None(BufReader<R>),
-    Gzip(MultiGzDecoder<BufReader<R>>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
 }
 
@@ -119,7 +119,7 @@ impl<R: Read> Decoder<R> {
         let mut stream = BufReader::with_capacity(64 * 1024, stream);
         Ok(match Compression::detect(stream.fill_buf()?) {
             Compression::None => Self::None(stream),
-            Compression::Gzip(_) => Self::Gzip(MultiGzDecoder::new(stream)),
+            Compression::Gzip(_) => Self::Gzip(Box::new(MultiGzDecoder::new(stream))),
             Compression::Zstd(_) => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(stream)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;

@@ -76,7 +76,8 @@ pub fn diff(lower: Option<&dyn Tree>, upper: &dyn Tree) -> Result<Vec<Change>, L
             Some(before) => unchanged(lower, before, upper, meta, path)?,
             None => false,
         };
-        if !same && !(path.as_os_str().is_empty() && unchanged_root(old.get(path), meta)) {
+        let is_root = path.as_os_str().is_empty();
+        if !(same || is_root && unchanged_root(old.get(path), meta)) {
             put.insert(path);
         }
     }

@@ -1,3 +1,5 @@
+//! Layers: what a diff lists, and that applying it is its inverse.
+
 use super::*;
 use crate::content::{ContentStore, Memory, open as open_blob, put};
 use crate::tar::{Limits, Owner, Policy, Reader};

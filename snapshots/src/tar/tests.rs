@@ -1,3 +1,5 @@
+//! Archives: round trips, foreign readers, hostile archives, confinement.
+
 use std::io::{Cursor, Read};
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Trees on disk and in memory read alike.
+
 use super::*;
 
 fn paths(tree: &dyn Tree) -> Vec<String> {
