@@ -5,7 +5,9 @@
 
 mod bad_input;
 mod cancel;
+mod concurrency;
 mod cprogram;
+mod digests;
 mod examples;
 mod harness;
 mod layering;
