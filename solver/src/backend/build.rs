@@ -200,8 +200,9 @@ impl Build {
         outcome
     }
 
-    /// Stops the work and waits until the daemon has stopped it, for at most
-    /// [`CANCEL_WAIT`]. Pending calls end with [`Error::Cancelled`].
+    /// Stops the work and waits until the daemon has let go of the build, for at
+    /// most [`CANCEL_WAIT`]. Its processes are killed by then or within moments.
+    /// Pending calls end with [`Error::Cancelled`].
     pub async fn cancel(&self) {
         self.handle.shared.cancel.cancel();
         self.handle.progress_end().await;

@@ -1,8 +1,10 @@
 //! Containers of a build: processes that run on refs without being vertices.
 //!
 //! A container is a set of mounts; one of them is its root. The first process is
-//! its init: when it ends, the container's other processes are killed. Nothing a
-//! container does is cached.
+//! its init: when it ends, the container's other processes are killed. The daemon
+//! also kills all of them when any one exits with a code other than 0 (the init
+//! then exits with 137), so processes that may fail need containers of their own.
+//! Nothing a container does is cached.
 //!
 //! Each [`Process`] has a stream of its own to the daemon. The daemon handles the
 //! messages of a stream one after the other and blocks on the standard input of a
@@ -279,7 +281,11 @@ impl Container {
     /// Kills its processes and waits until it is gone.
     pub async fn release(mut self) -> Result<(), Error> {
         self.released = true;
-        release(self.build.clone(), std::mem::take(&mut self.id)).await
+        match release(self.build.clone(), std::mem::take(&mut self.id)).await {
+            // How a process ended is told by the process; the container is gone.
+            Ok(()) | Err(Error::Exec { .. } | Error::Cancelled) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -400,8 +406,9 @@ impl Process {
                     self.input.close().await?;
                     return Ok(Some(Event::Exit(exit)));
                 }
-                Wire::Done(_) => return Ok(None),
-                // Ends of output, and whatever newer daemons say.
+                Wire::Done(_) if self.exit.is_some() => return Ok(None),
+                // Ends of output, a Done that overtook the exit because input could
+                // not be delivered, and whatever newer daemons say.
                 _ => {}
             }
         }
@@ -458,13 +465,11 @@ impl Process {
             message = self.messages.message() => match message {
                 Ok(Some(message)) => Ok(message.input),
                 Ok(None) => Ok(None),
-                // Input that crossed the exit on its way is refused by the daemon,
-                // which ends the stream; the exit is known by then.
-                Err(status) if self.exit.is_some() && status.code() == Code::OutOfRange => Ok(None),
-                Err(status) => {
-                    let error = self.build.client().error(status).await;
-                    Err(self.build.cause(error).await)
-                }
+                Err(status) => match self.build.client().error(status).await {
+                    // Input that crossed the exit on its way breaks the stream off.
+                    Error::Daemon(_) if self.exit.is_some() => Ok(None),
+                    error => Err(self.build.cause(error).await),
+                },
             },
             error = self.build.ended_early() => Err(error),
         }

@@ -35,7 +35,7 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 const DETAILS_MAX: usize = 256;
 
 /// A daemon's error.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Failure {
     /// gRPC code.
     pub code: Code,
@@ -241,6 +241,16 @@ impl fmt::Display for Failure {
         let head = text.floor_char_boundary(MESSAGE_BYTES_MAX / 2);
         let tail = text.ceil_char_boundary(text.len() - MESSAGE_BYTES_MAX / 2);
         write!(f, "{} … {}", &text[..head], &text[tail..])
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failure")
+            .field("code", &self.code)
+            .field("message", &self.message)
+            .field("details", &self.details)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
+use prost::Message as _;
 use proto::{content, control};
 
 use super::client::Client;
@@ -91,7 +92,7 @@ pub struct HistoryRecord {
     pub exporters: Vec<Exporter>,
     /// What exporters answered.
     pub response: ExporterResponse,
-    /// Why it failed.
+    /// Why it failed, usually without details; see [`Client::history_failure`].
     pub failure: Option<Failure>,
     /// Start.
     pub created: Option<SystemTime>,
@@ -234,6 +235,21 @@ impl Client {
         self.long_call(self.control().update_build_history(request))
             .await?;
         Ok(())
+    }
+
+    /// Why a build failed, with all details. The record itself carries the message
+    /// only; the status with its details is a blob beside it.
+    pub async fn history_failure(&self, record: &HistoryRecord) -> Result<Option<Failure>, Error> {
+        let Some(blob) = &record.external_error else {
+            return Ok(record.failure.clone());
+        };
+        let digest: Digest = blob.digest.parse().map_err(|error| {
+            Error::Protocol(format!("the history record {}: {error}", record.reference))
+        })?;
+        let bytes = self.read_blob(&digest).await?;
+        let status = proto::rpc::Status::decode(bytes.as_slice())
+            .map_err(|error| Error::Protocol(format!("blob {digest} is no status: {error}")))?;
+        Ok(Some(Failure::from_rpc(&status)))
     }
 
     /// A blob of the daemon's content store as chunks, in order.

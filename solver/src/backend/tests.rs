@@ -154,7 +154,7 @@ async fn a_daemon_tells_its_version_workers_and_usage() {
     assert!(none.is_empty());
     let usage = client.disk_usage(&[]).await.expect("usage");
     assert!(usage.iter().all(|record| !record.id.is_empty()));
-    let filter = "description==no such record";
+    let filter = r#"description=="no such record""#;
     let options = control::PruneOptions {
         filters: vec![filter.to_owned()],
         ..Default::default()
@@ -284,21 +284,12 @@ async fn processes_have_streams_an_exit_code_and_files() {
         })
         .await
         .expect("init");
-    let script = "echo out; echo err >&2; echo file > /work/f; /busybox hostname; exit 7";
-    let output = container
-        .exec(sh(script))
-        .await
-        .expect("started")
-        .output()
-        .await
-        .expect("ended");
+    let script = "echo out; echo err >&2; echo file > /work/f; /busybox hostname";
+    let process = container.exec(sh(script)).await.expect("started");
+    let output = process.output().await.expect("ended");
     assert_eq!(output.stdout, b"out\nbox\n");
     assert_eq!(output.stderr, b"err\n");
-    assert_eq!(output.exit.code, 7);
-    assert!(matches!(
-        output.exit.ok(),
-        Err(Error::Exec { exit_code: 7, .. })
-    ));
+    output.exit.ok().expect("success");
     assert_eq!(container.read_file(1, "/f").await.expect("read"), b"file\n");
     assert_eq!(container.stat_file(1, "/f").await.expect("stat").size, 5);
     let entries = container.read_dir(1, "/", "").await.expect("listed");
@@ -324,6 +315,15 @@ async fn processes_have_streams_an_exit_code_and_files() {
         .await
         .expect("ignored, like a closed pipe");
     container.release().await.expect("released");
+
+    let (_build, container) = busybox(&client).await;
+    let failing = container.exec(sh("exit 7")).await.expect("started");
+    let output = failing.output().await.expect("ended");
+    assert!(matches!(
+        output.exit.ok(),
+        Err(Error::Exec { exit_code: 7, .. })
+    ));
+    container.release().await.expect("released");
 }
 
 #[tokio::test]
@@ -341,32 +341,17 @@ async fn signals_terminals_and_missing_programs() {
             other => panic!("unexpected {other:?}"),
         }
     }
+    let script =
+        r#"while [ "$(/busybox stty size)" != "33 101" ]; do /busybox sleep 0.1; done; echo sized"#;
     let tty = Exec {
         tty: true,
         stdin: true,
-        ..sh("read x; /busybox stty size")
+        ..sh(script)
     };
     let tty = container.exec(tty).await.expect("terminal");
     tty.input().resize(33, 101).await.expect("resized");
-    tty.input().write("\n").await.expect("entered");
     let text = String::from_utf8(tty.output().await.expect("ended").stdout).expect("text");
-    assert!(text.contains("33 101"), "{text:?}");
-
-    let missing = Exec {
-        args: vec!["/none".to_owned()],
-        ..Exec::default()
-    };
-    let output = match container.exec(missing).await {
-        // Older daemons report it before the start, newer ones as an exit.
-        Err(error) => error.to_string(),
-        Ok(process) => process
-            .output()
-            .await
-            .and_then(|o| o.exit.ok())
-            .expect_err("no program")
-            .to_string(),
-    };
-    assert!(output.contains("/none"), "{output}");
+    assert!(text.ends_with("sized\r\n"), "{text:?}");
 
     init.input().signal("TERM").await.expect("signalled");
     let output = init.output().await.expect("ended");
@@ -374,6 +359,21 @@ async fn signals_terminals_and_missing_programs() {
         (output.stdout.as_slice(), output.exit.code),
         (&b"caught\n"[..], 3)
     );
+
+    let (_build, container) = busybox(&client).await;
+    let missing = Exec {
+        args: vec!["/none".to_owned()],
+        ..Exec::default()
+    };
+    let explanation = match container.exec(missing).await {
+        Err(error) => error.to_string(),
+        Ok(process) => {
+            let output = process.output().await.expect("ended");
+            let end = output.exit.ok().expect_err("no program");
+            format!("{}{end}", String::from_utf8_lossy(&output.stderr))
+        }
+    };
+    assert!(explanation.contains("/none"), "{explanation}");
 }
 
 #[tokio::test]
@@ -438,10 +438,13 @@ async fn a_failing_step_names_its_vertex_exit_code_and_filesystem() {
         .collect()
         .await;
     let record = &events[0].as_ref().expect("event").record;
-    assert_eq!(
-        record.failure.as_ref().and_then(Failure::exit_code),
-        Some(9)
-    );
+    let recorded = client
+        .history_failure(record)
+        .await
+        .expect("read")
+        .expect("it failed");
+    assert_eq!(recorded.exit_code(), Some(9), "{record:?}");
+    assert_eq!(recorded.vertex(), Some(vertex));
     client
         .update_history(build.reference(), HistoryUpdate::Delete)
         .await
@@ -521,6 +524,18 @@ async fn sleeping(client: &Client, seconds: u32) -> (Build, tokio::task::JoinHan
     )
 }
 
+/// Waits until no such process runs.
+async fn stopped(seconds: u32) {
+    let stopped = async {
+        while processes().iter().any(|line| is_sleep(line, seconds)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(HANG, stopped)
+        .await
+        .expect("the process is stopped");
+}
+
 fn is_sleep(line: &str, seconds: u32) -> bool {
     line.trim_end() == format!("/busybox sleep {seconds}")
 }
@@ -547,24 +562,14 @@ async fn cancelling_or_dropping_a_build_stops_its_processes() {
         .await
         .expect("bounded");
     assert!(matches!(pending.await.expect("task"), Error::Cancelled));
-    assert!(
-        !processes().iter().any(|line| is_sleep(line, seconds)),
-        "it still runs"
-    );
+    stopped(seconds).await;
     let after = build.ping().await.expect_err("the build is over");
     assert!(matches!(after, Error::Cancelled), "{after:?}");
 
     let (build, pending) = sleeping(&client, seconds + 1).await;
     drop(build);
     assert!(matches!(pending.await.expect("task"), Error::Cancelled));
-    let stopped = async {
-        while processes().iter().any(|line| is_sleep(line, seconds + 1)) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(HANG, stopped)
-        .await
-        .expect("the process is stopped");
+    stopped(seconds + 1).await;
 }
 
 #[tokio::test]
@@ -735,8 +740,138 @@ struct Daemon {
     dir: tempfile::TempDir,
 }
 
+/// Runs openssl in `dir`.
+fn openssl(dir: &Path, arguments: &str) {
+    let status = Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(dir)
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .expect("the package openssl");
+    assert!(status.success(), "openssl {arguments}");
+}
+
+/// Two authorities in `dir`, and a server and a client certificate of the first.
+fn certificates(dir: &Path) {
+    for ca in ["ca", "stranger"] {
+        openssl(
+            dir,
+            &format!(
+                "req -x509 -newkey rsa:2048 -nodes -keyout {ca}.key -out {ca}.pem -days 2 -subj /CN={ca}"
+            ),
+        );
+    }
+    for (name, extension) in [
+        ("server", "subjectAltName=DNS:buildkitd.test"),
+        ("client", "extendedKeyUsage=clientAuth"),
+    ] {
+        std::fs::write(dir.join("extension"), extension).expect("written");
+        openssl(
+            dir,
+            &format!(
+                "req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
+            ),
+        );
+        openssl(
+            dir,
+            &format!(
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 2 -extfile extension"
+            ),
+        );
+    }
+}
+
+#[tokio::test]
+async fn mutual_tls_lets_in_whom_it_should_and_nobody_else() {
+    let Some(binary) = setting("BUILDKIT_TEST_BUILDKITD") else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("temporary directory");
+    certificates(dir.path());
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+        .port();
+    let file = |name: &str| dir.path().join(name);
+    let mut arguments = vec!["--addr".to_owned(), format!("tcp://127.0.0.1:{port}")];
+    for (option, name) in [
+        ("--tlscacert", "ca.pem"),
+        ("--tlscert", "server.pem"),
+        ("--tlskey", "server.key"),
+    ] {
+        arguments.extend([option.to_owned(), file(name).display().to_string()]);
+    }
+    let daemon = Daemon::start_with(&binary, &arguments);
+    connect_when_up(&daemon.socket()).await;
+
+    let address: Address = format!("tcp://127.0.0.1:{port}").parse().expect("address");
+    let identity = Identity {
+        cert: file("client.pem"),
+        key: file("client.key"),
+    };
+    let good = TlsConfig {
+        ca: file("ca.pem"),
+        identity: Some(identity),
+        server_name: Some("buildkitd.test".to_owned()),
+    };
+    let connect = async |tls: Option<TlsConfig>| {
+        let options = ConnectOptions {
+            tls,
+            ..ConnectOptions::default()
+        };
+        Client::connect(&address, &options).await
+    };
+    let client = connect(Some(good.clone())).await.expect("connected");
+    let build = start(&client).await;
+    build
+        .finish(BuildResult::single(None))
+        .await
+        .expect("finished");
+
+    let stranger = TlsConfig {
+        ca: file("stranger.pem"),
+        ..good.clone()
+    };
+    let other_name = TlsConfig {
+        server_name: None,
+        ..good.clone()
+    };
+    let anonymous = TlsConfig {
+        identity: None,
+        ..good.clone()
+    };
+    for tls in [Some(stranger), Some(other_name), Some(anonymous), None] {
+        let error = connect(tls.clone()).await.expect_err("refused");
+        assert!(
+            matches!(error, Error::Unreachable { .. }),
+            "{tls:?}: {error:?}"
+        );
+    }
+    let mixed = Identity {
+        cert: file("client.pem"),
+        key: file("server.key"),
+    };
+    let error = connect(Some(TlsConfig {
+        identity: Some(mixed),
+        ..good
+    }))
+    .await
+    .expect_err("no pair");
+    assert!(
+        error
+            .to_string()
+            .contains("does not go with the private key"),
+        "{error}"
+    );
+}
+
 impl Daemon {
     fn start(binary: &str) -> Self {
+        Self::start_with(binary, &[])
+    }
+
+    fn start_with(binary: &str, arguments: &[String]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let process = Command::new(binary)
             .args([
@@ -748,6 +883,7 @@ impl Daemon {
             .arg(dir.path().join("root"))
             .arg("--addr")
             .arg(format!("unix://{}", dir.path().join("bk.sock").display()))
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -137,3 +137,54 @@ async fn read(path: &Path) -> Result<Vec<u8>, Error> {
 fn invalid(path: &Path, reason: String) -> Error {
     Error::io(path, io::Error::new(io::ErrorKind::InvalidData, reason))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn load(ca: &Path) -> String {
+        let config = TlsConfig {
+            ca: ca.to_owned(),
+            identity: None,
+            server_name: None,
+        };
+        Tls::load(&config)
+            .await
+            .err()
+            .expect("not a CA file")
+            .to_string()
+    }
+
+    #[tokio::test]
+    async fn the_file_at_fault_is_named() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let missing = dir.path().join("missing.pem");
+        assert!(
+            load(&missing)
+                .await
+                .starts_with(&format!("{}: ", missing.display()))
+        );
+        let file = dir.path().join("ca.pem");
+        for (content, reason) in [
+            ("", "contains no PEM certificate"),
+            (
+                "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
+                "",
+            ),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                "",
+            ),
+        ] {
+            std::fs::write(&file, content).expect("written");
+            let error = load(&file).await;
+            assert!(
+                error.starts_with(&file.display().to_string()) && error.contains(reason),
+                "{error}"
+            );
+        }
+        let large = std::fs::File::create(&file).expect("created");
+        large.set_len(PEM_BYTES_MAX + 1).expect("sized");
+        assert!(load(&file).await.ends_with("larger than 1048576 bytes"));
+    }
+}
