@@ -33,7 +33,7 @@ pub mod exec;
 pub mod file;
 mod graph;
 pub mod name;
-mod paths;
+pub(crate) mod paths;
 pub mod platform;
 pub mod reference;
 pub mod source;

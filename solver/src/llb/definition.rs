@@ -99,6 +99,12 @@ impl Definition {
         self.def.push(bytes);
     }
 
+    /// The bytes of the message: what `buildctl build` reads from its standard input.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        gowire::encode(&self.to_pb())
+    }
+
     /// The message that requests carry.
     #[must_use]
     pub fn to_pb(&self) -> pb::Definition {

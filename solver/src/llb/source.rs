@@ -4,7 +4,7 @@
 //! else is the same on all platforms.
 
 mod blob;
-mod git;
+pub(crate) mod git;
 mod http;
 mod image;
 pub(crate) mod local;

@@ -133,8 +133,12 @@ fn check(options: &GitOptions) -> Result<(), Error> {
     if options.bundle.is_some() && options.checksum.is_none() {
         return fail("a bundle needs the checksum of a commit");
     }
-    if options.fetch_by_commit && options.checksum.is_none() {
-        return fail("fetching by commit needs the checksum of the commit");
+    let names_commit = matches!(&options.reference, Some(text) if is_commit(text));
+    if options.fetch_by_commit
+        && !names_commit
+        && !options.checksum.as_deref().is_some_and(is_commit)
+    {
+        return fail("fetching by commit needs the full id of the commit");
     }
     if options.checkout_bundle && (options.keep_git_dir || options.subdir.is_some()) {
         return fail("a bundle as output excludes keeping .git and a subdirectory");
@@ -143,6 +147,11 @@ fn check(options: &GitOptions) -> Result<(), Error> {
         None | Some("checkout" | "commit") => Ok(()),
         Some(_) => fail("mtime is 'checkout' or 'commit'"),
     }
+}
+
+/// Whether a text is the full id of a commit.
+pub(crate) fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn set_auth(attributes: &mut Attributes, options: &GitOptions) {

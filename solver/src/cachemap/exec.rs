@@ -1,0 +1,150 @@
+//! Cache map of an exec.
+//!
+//! Each input that is mounted has a selector: the hash of the selected paths of all its mounts, in
+//! order, joined by zero bytes; a plain root is the hash of `/`. Content is hashed where a change
+//! outside of the selected paths cannot reach the result, except for the root, where it would cost
+//! too much: the mount has no output, or is read-only, or mounts the whole input.
+
+use proto::pb;
+
+use super::{
+    CacheMap, ContentSelector, InputMap, Profile, Unknown, content,
+    json::{self, Object},
+};
+use crate::{
+    Digest,
+    llb::{paths, platform},
+};
+
+/// Target, and selected path, of the root.
+const ROOT: &str = "/";
+
+/// Index of an absent input or output.
+const NONE: i64 = -1;
+
+pub(super) fn map(exec: &pb::ExecOp, op: &pb::Op, profile: Profile) -> Result<CacheMap, Unknown> {
+    let platform = op.platform.as_ref().ok_or(Unknown::Platform)?;
+    if platform.os.is_empty() || platform.architecture.is_empty() {
+        return Err(Unknown::Platform);
+    }
+    let platform = platform::normalize(platform);
+    let json = Object::new()
+        .always("Type", "buildkit.exec.v0")
+        .always("Exec", json::exec(&keyed(exec), profile))
+        .always("OS", &platform.os)
+        .always("Arch", &platform.architecture)
+        .field("Variant", &platform.variant)
+        .field("OSVersion", &platform.os_version)
+        .field("OSFeatures", &platform.os_features);
+    Ok(CacheMap {
+        digest: json.digest(profile)?,
+        inputs: inputs(exec, op.inputs.len())?,
+    })
+}
+
+/// The operation without what does not change its result.
+fn keyed(exec: &pb::ExecOp) -> pb::ExecOp {
+    let mut exec = exec.clone();
+    if let Some(meta) = &mut exec.meta {
+        meta.proxy_env = None;
+        for host in &mut meta.extra_hosts {
+            host.ip.clear();
+        }
+    }
+    for mount in &mut exec.mounts {
+        mount.selector.clear();
+        if let Some(cache) = &mut mount.cache_opt
+            && !is_default_cache(cache, &mount.dest)
+        {
+            *cache = pb::CacheOpt::default();
+        }
+    }
+    if let [mount] = &exec.mounts[..]
+        && is_plain_root(mount)
+    {
+        exec.mounts.clear();
+    }
+    exec
+}
+
+/// A cache that is named like a Dockerfile names one by default, `target` or `namespace/target`,
+/// keeps its name in the key.
+fn is_default_cache(cache: &pb::CacheOpt, target: &str) -> bool {
+    let namespaced = cache
+        .id
+        .split_once('/')
+        .is_some_and(|(_, rest)| rest == target);
+    cache.sharing == pb::CacheSharingOpt::Shared as i32 && (cache.id == target || namespaced)
+}
+
+fn is_plain_root(mount: &pb::Mount) -> bool {
+    mount.dest == ROOT
+        && !mount.readonly
+        && mount.mount_type == pb::MountType::Bind as i32
+        && mount.cache_opt.is_none()
+        && mount.ssh_opt.is_none()
+        && mount.secret_opt.is_none()
+        && mount.result_id.is_empty()
+}
+
+/// What is known of an input after looking at its mounts so far.
+#[derive(Default)]
+struct Dependency {
+    selectors: Vec<String>,
+    by_content: bool,
+}
+
+fn inputs(exec: &pb::ExecOp, count: usize) -> Result<Vec<InputMap>, Unknown> {
+    let mut dependencies: Vec<Dependency> = (0..count).map(|_| Dependency::default()).collect();
+    for mount in &exec.mounts {
+        let has_no_input = matches!(
+            mount.mount_type(),
+            pb::MountType::Secret | pb::MountType::Ssh | pb::MountType::Tmpfs
+        );
+        if has_no_input || mount.input == NONE {
+            continue;
+        }
+        let dependency = usize::try_from(mount.input)
+            .ok()
+            .and_then(|input| dependencies.get_mut(input))
+            .ok_or_else(|| Unknown::Invalid(format!("a mount has the input {}", mount.input)))?;
+        let selector = paths::absolute(ROOT, &mount.selector);
+        // The last mount of an input decides.
+        dependency.by_content = by_content(mount, &selector)?;
+        dependency.selectors.push(selector);
+    }
+    Ok(dependencies.into_iter().map(Dependency::into_map).collect())
+}
+
+fn by_content(mount: &pb::Mount, selector: &str) -> Result<bool, Unknown> {
+    let is_sound = mount.output == NONE || mount.readonly || selector == ROOT;
+    match mount.content_cache() {
+        pb::MountContentCache::Off => Ok(false),
+        pb::MountContentCache::On if is_sound => Ok(true),
+        pb::MountContentCache::On => Err(Unknown::Invalid(format!(
+            "the mount at {:?} cannot be keyed by its content",
+            mount.dest
+        ))),
+        pb::MountContentCache::Default => Ok(is_sound && mount.dest != ROOT),
+    }
+}
+
+impl Dependency {
+    fn into_map(self) -> InputMap {
+        if self.selectors.is_empty() {
+            return InputMap::default();
+        }
+        let selector = Some(Digest::sha256(self.selectors.join("\0").as_bytes()));
+        let content = self.by_content.then(|| {
+            let paths = content::without_nested(self.selectors);
+            if paths.iter().any(|path| path == ROOT) {
+                return Vec::new();
+            }
+            paths
+                .into_iter()
+                .map(|path| ContentSelector::path(path, true))
+                .collect()
+        });
+        InputMap { selector, content }
+    }
+}

@@ -1,0 +1,72 @@
+//! Which formulas a daemon uses.
+
+/// A range of BuildKit releases with the same formulas. Ordered by release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Profile {
+    /// v0.13 to v0.16. JSON writes the indexes of inputs and outputs even where they are zero;
+    /// vertices keep the digests their client computed; the key of a repository that keeps `.git`
+    /// has no ref.
+    V0_13,
+    /// v0.17 to v0.24. JSON leaves out zero indexes; the daemon computes vertex digests itself.
+    V0_17,
+    /// v0.25. Below a pattern, only links that are matched themselves are followed when content
+    /// is hashed.
+    V0_25,
+    /// v0.26 and later. Content selected by a pattern or a filter is hashed with its paths.
+    V0_26,
+}
+
+impl Profile {
+    /// The formulas of the newest known releases.
+    pub const NEWEST: Self = Self::V0_26;
+
+    /// The formulas of a release, as the daemon states it (`v0.32.2`, also without `v` and with
+    /// anything after the numbers). `None` before v0.13, whose cache maps are no digests, and for
+    /// what is no version. A release newer than the newest known is taken to be like it, which a
+    /// caller that relies on it should verify.
+    #[must_use]
+    pub fn for_version(version: &str) -> Option<Self> {
+        let version = version.strip_prefix('v').unwrap_or(version);
+        let mut numbers = version.split(['.', '-', '+']);
+        let major: u32 = numbers.next()?.parse().ok()?;
+        let minor: u32 = numbers.next()?.parse().ok()?;
+        match (major, minor) {
+            (0, 0..13) => None,
+            (0, 13..17) => Some(Self::V0_13),
+            (0, 17..25) => Some(Self::V0_17),
+            (0, 25) => Some(Self::V0_25),
+            _ => Some(Self::V0_26),
+        }
+    }
+
+    /// JSON writes indexes that are zero.
+    pub(super) fn writes_zero_indexes(self) -> bool {
+        self < Self::V0_17
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (version, profile) in [
+            ("v0.12.5", None),
+            ("v0.13.0", Some(Profile::V0_13)),
+            ("0.16.0", Some(Profile::V0_13)),
+            ("v0.17.0-rc1", Some(Profile::V0_17)),
+            ("v0.24.9+ds1", Some(Profile::V0_17)),
+            ("v0.25.2", Some(Profile::V0_25)),
+            ("v0.26.0", Some(Profile::V0_26)),
+            ("v0.32.2", Some(Profile::V0_26)),
+            ("v1.0.0", Some(Profile::V0_26)),
+            ("", None),
+            ("v0", None),
+            ("dev", None),
+        ] {
+            assert_eq!(Profile::for_version(version), profile, "{version}");
+        }
+    }
+}
