@@ -16,8 +16,8 @@
 //! [`Id::rehash`] removes them.
 //!
 //! **Cost.** Both directions take time and memory linear in the text, and neither recurses along the chain. Reading
-//! works on the undecoded bytes: a call is parsed once for its references and once more when those exist, so the peak
-//! is the bytes plus the finished calls.
+//! works on the undecoded bytes: they are scanned once for references, and each call is parsed when those exist, so the
+//! peak is the bytes, a few words per reference, and the finished calls.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +34,7 @@ mod decode;
 mod encode;
 mod message;
 mod reader;
+mod table;
 
 #[cfg(test)]
 mod tests;
@@ -100,7 +101,7 @@ pub enum WireError {
     #[error("the ID is malformed: {0}")]
     Malformed(String),
     /// A call that others refer to, or the root, is not in the text.
-    #[error("the ID refers to the call {0}, which it does not contain")]
+    #[error("the ID refers to the call `{0}`, which it does not contain")]
     Missing(String),
     /// A call is in the text twice.
     #[error("the ID contains the call {0} twice")]

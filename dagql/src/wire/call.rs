@@ -34,20 +34,26 @@ impl Budget {
     }
 }
 
-/// Calls `refer` with the digest of the receiver, of the module's call and of each ID in the arguments.
+/// Told of each digest a call refers to.
+type Refer<'r, 'a> = &'r mut dyn FnMut(&'a str) -> Result<(), WireError>;
+
+/// Calls `refer` with the digest of the receiver, of the module's call and of each ID in the arguments, in the order of
+/// the bytes.
 pub(super) fn scan<'a>(
     call: &'a [u8],
     budget: &mut Budget,
-    refer: &mut impl FnMut(&'a str),
+    refer: Refer<'_, 'a>,
 ) -> Result<(), WireError> {
     let mut args = 0;
     let mut inputs = 0;
     for field in Fields::new(call) {
         match field? {
-            (1, value) => Some(value.text()?)
-                .filter(|digest| !digest.is_empty())
-                .into_iter()
-                .for_each(&mut *refer),
+            (1, value) => {
+                let digest = value.text()?;
+                if !digest.is_empty() {
+                    refer(digest)?;
+                }
+            }
             (4, value) => {
                 args += 1;
                 if args > ARGS_MAX {
@@ -56,12 +62,12 @@ pub(super) fn scan<'a>(
                         limit: ARGS_MAX,
                     });
                 }
-                scan_argument(value.bytes()?, budget, refer)?;
+                scan_argument(value.bytes()?, 0, budget, refer)?;
             }
             (8, value) => {
                 for field in Fields::new(value.bytes()?) {
                     if let (1, value) = field? {
-                        refer(value.text()?);
+                        refer(value.text()?)?;
                     }
                 }
             }
@@ -82,40 +88,45 @@ pub(super) fn scan<'a>(
 
 fn scan_argument<'a>(
     argument: &'a [u8],
+    depth: usize,
     budget: &mut Budget,
-    refer: &mut impl FnMut(&'a str),
+    refer: Refer<'_, 'a>,
 ) -> Result<(), WireError> {
-    /// What a slice holds: a literal, a list of literals, an object of arguments, or an argument.
-    #[derive(Clone, Copy)]
-    enum Kind {
-        Argument,
-        Literal,
-        List,
-        Object,
+    for field in Fields::new(argument) {
+        if let (2, value) = field? {
+            scan_literal(value.bytes()?, depth, budget, refer)?;
+        }
     }
-    let mut pending = vec![(Kind::Argument, argument, 0)];
-    while let Some((kind, bytes, depth)) = pending.pop() {
-        for field in Fields::new(bytes) {
-            let (number, value) = field?;
-            match (kind, number) {
-                (Kind::Argument, 2) => pending.push((Kind::Literal, value.bytes()?, depth)),
-                (Kind::Literal, 1) => refer(value.text()?),
-                (Kind::Literal, 8 | 9) if depth == LITERAL_DEPTH_MAX => {
-                    return Err(WireError::LiteralDepth);
+    Ok(())
+}
+
+/// Recurses at most [`LITERAL_DEPTH_MAX`] deep.
+fn scan_literal<'a>(
+    literal: &'a [u8],
+    depth: usize,
+    budget: &mut Budget,
+    refer: Refer<'_, 'a>,
+) -> Result<(), WireError> {
+    budget.spend()?;
+    for field in Fields::new(literal) {
+        match field? {
+            (1, value) => refer(value.text()?)?,
+            (8 | 9, _) if depth == LITERAL_DEPTH_MAX => return Err(WireError::LiteralDepth),
+            (8, value) => {
+                for element in Fields::new(value.bytes()?) {
+                    if let (1, element) = element? {
+                        scan_literal(element.bytes()?, depth + 1, budget, refer)?;
+                    }
                 }
-                (Kind::Literal, 8) => pending.push((Kind::List, value.bytes()?, depth + 1)),
-                (Kind::Literal, 9) => pending.push((Kind::Object, value.bytes()?, depth + 1)),
-                (Kind::List, 1) => pending.push((Kind::Literal, value.bytes()?, depth)),
-                (Kind::Object, 1) => pending.push((Kind::Argument, value.bytes()?, depth)),
-                _ => continue,
             }
-            // Each step is paid for, so the stack of this scan is bounded too.
-            if matches!(
-                (kind, number),
-                (Kind::Argument, 2) | (Kind::List | Kind::Object, 1)
-            ) {
-                budget.spend()?;
+            (9, value) => {
+                for field in Fields::new(value.bytes()?) {
+                    if let (1, argument) = field? {
+                        scan_argument(argument.bytes()?, depth + 1, budget, refer)?;
+                    }
+                }
             }
+            _ => {}
         }
     }
     Ok(())
@@ -211,15 +222,15 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Finds a call by its digest.
-type Resolve<'r> = &'r dyn Fn(&str) -> Result<Id, WireError>;
+/// Finds the call that a digest of the input names; asked in the order of the bytes.
+type Resolve<'r, 'a> = &'r mut dyn FnMut(&'a str) -> Result<Id, WireError>;
 
 /// Reads a call that [`scan`] has accepted.
 pub(super) fn parse<'a>(
     bytes: &'a [u8],
     scheme: Scheme,
     names: &mut Names<'a>,
-    resolve: Resolve<'_>,
+    resolve: Resolve<'_, 'a>,
 ) -> Result<Parsed<'a>, WireError> {
     let (mut receiver, mut ty, mut field_name, mut nth) = (None, None, None, None);
     let (mut module, mut digest, mut view, mut custom, mut content) =
@@ -228,7 +239,10 @@ pub(super) fn parse<'a>(
     let mut inputs: Vec<ImplicitInput> = Vec::new();
     for field in Fields::new(bytes) {
         match field? {
-            (1, value) => once(&mut receiver, value.text()?)?,
+            (1, value) => match value.text()? {
+                "" => {}
+                digest => once(&mut receiver, resolve(digest)?)?,
+            },
             (2, value) => once(&mut ty, names.ty(value.bytes()?)?)?,
             (3, value) => once(&mut field_name, names.name(value.text()?, "field")?)?,
             (4, value) => {
@@ -259,10 +273,6 @@ pub(super) fn parse<'a>(
             "implicit inputs that are not sorted and distinct".to_owned(),
         ));
     }
-    let receiver = receiver
-        .filter(|digest| !digest.is_empty())
-        .map(resolve)
-        .transpose()?;
     let missing = |what: &str| malformed(format!("a call without {what}"));
     let mut call = Call::new(
         field_name.ok_or_else(|| missing("a field"))?,
@@ -287,7 +297,7 @@ pub(super) fn parse<'a>(
 fn parse_module<'a>(
     bytes: &'a [u8],
     names: &mut Names<'a>,
-    resolve: Resolve<'_>,
+    resolve: Resolve<'_, 'a>,
 ) -> Result<Module, WireError> {
     let (mut call, mut name, mut source, mut pin) = (None, None, None, None);
     for field in Fields::new(bytes) {
@@ -329,7 +339,7 @@ fn parse_input<'a>(bytes: &'a [u8], names: &mut Names<'a>) -> Result<ImplicitInp
 fn parse_argument<'a>(
     bytes: &'a [u8],
     names: &mut Names<'a>,
-    resolve: Resolve<'_>,
+    resolve: Resolve<'_, 'a>,
 ) -> Result<(Arc<str>, Literal), WireError> {
     let (mut name, mut literal) = (None, None);
     for field in Fields::new(bytes) {
@@ -346,7 +356,7 @@ fn parse_argument<'a>(
 fn parse_literal<'a>(
     bytes: &'a [u8],
     names: &mut Names<'a>,
-    resolve: Resolve<'_>,
+    resolve: Resolve<'_, 'a>,
 ) -> Result<Literal, WireError> {
     let mut literal = None;
     for field in Fields::new(bytes) {
@@ -363,7 +373,7 @@ fn parse_kind<'a>(
     number: u64,
     value: Field<'a>,
     names: &mut Names<'a>,
-    resolve: Resolve<'_>,
+    resolve: Resolve<'_, 'a>,
 ) -> Result<Literal, WireError> {
     Ok(match number {
         1 => Literal::Id(resolve(value.text()?)?),

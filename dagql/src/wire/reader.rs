@@ -60,11 +60,20 @@ impl<'a> Fields<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, WireError> {
+        // Most field keys and lengths are a single byte.
+        match *self.rest {
+            [byte @ ..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
-            let &[byte] = self.take(1)? else {
-                return Err(malformed("a truncated number".to_owned()));
-            };
+            let byte = self.take(1)?[0];
             // The tenth byte holds the one bit that is left of 64.
             if shift == 63 && byte > 1 {
                 break;
