@@ -82,6 +82,8 @@ mod schema;
 mod server;
 mod session;
 mod sync;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod testing;
 mod typeref;
 mod value;
 pub mod wire;
@@ -100,6 +102,7 @@ pub use observer::{Finished, Observer, Outcome, Unobserved};
 pub use path::ResponsePath;
 pub use policy::{CachePolicy, SCOPE_KEY_BYTES_MAX, ScopeHook, TTL_MAX, TTL_MIN, parse_ttl};
 pub use query::{DEFINITIONS_MAX, DOCUMENT_BYTES_MAX, INTROSPECTIONS_MAX, QUERY_DEPTH_MAX};
+pub use query::operation_names;
 pub use request::{Request, Response};
 pub(crate) use schema::FieldDef;
 pub use schema::{

@@ -20,6 +20,7 @@ use crate::TypeRef;
 pub(crate) mod introspect;
 mod lines;
 mod lower;
+mod names;
 mod parse;
 pub(crate) mod suggest;
 #[cfg(all(test, not(feature = "shuttle")))]
@@ -28,6 +29,7 @@ mod usage;
 pub(crate) mod variables;
 
 pub(crate) use lines::{At, Lines};
+pub use names::operation_names;
 pub(crate) use parse::parse;
 pub use parse::{DOCUMENT_BYTES_MAX, QUERY_DEPTH_MAX};
 

@@ -6,6 +6,7 @@
 //! [`walk`] lists a tree in the order of every format here: a directory before its content,
 //! names by their bytes.
 
+mod archive;
 mod dir;
 mod memory;
 
@@ -14,6 +15,7 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub use archive::ArchiveTree;
 pub use dir::DirTree;
 pub use memory::MemTree;
 

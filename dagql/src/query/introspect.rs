@@ -15,7 +15,7 @@ use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Node, introspection, request};
 
 use super::usage::IntrospectionUse;
-use super::{At, parse};
+use super::{At, Lines};
 use crate::{Error, Schema};
 
 /// One introspection field as a document.
@@ -34,12 +34,13 @@ impl Introspection {
     /// Makes a document of `field` alone.
     ///
     /// # Errors
-    /// The first thing apollo finds wrong with it, and where.
+    /// What apollo finds wrong with it, and where.
     pub(super) fn cut_out(
         schema: &Schema,
         whole: &ast::Document,
+        lines: &Lines,
         field: &Node<ast::Field>,
-    ) -> Result<Self, (Option<At>, String)> {
+    ) -> Result<Self, Vec<(Option<At>, String)>> {
         let Reached {
             fragments,
             variables,
@@ -75,12 +76,13 @@ impl Introspection {
         };
         let document = document
             .to_executable_validate(schema.apollo().0)
-            .map_err(|list| match list.errors.iter().next() {
-                Some(first) => (
-                    first.error.location().map(|span| parse::offset(span.offset())),
-                    first.error.to_string(),
-                ),
-                None => (None, "invalid introspection".to_owned()),
+            .map_err(|invalid| {
+                let located = invalid.errors.iter().map(|error| {
+                    let span = error.error.location();
+                    let at = span.map(|span| lines.original(span.offset()));
+                    (at, error.error.to_string())
+                });
+                located.collect::<Vec<_>>()
             })?;
         Ok(Self {
             document,

@@ -19,6 +19,8 @@ const BLOCK: usize = 256;
 #[derive(Default)]
 pub(crate) struct Lines {
     text: Arc<str>,
+    /// Offsets after which the parser's text has one blank more; see `query/parse.rs`.
+    blanks: Vec<u32>,
     index: OnceLock<Index>,
 }
 
@@ -30,11 +32,27 @@ struct Index {
 }
 
 impl Lines {
-    pub(crate) fn new(text: Arc<str>) -> Self {
+    pub(crate) fn new(text: Arc<str>, blanks: Vec<u32>) -> Self {
         Self {
             text,
+            blanks,
             index: OnceLock::new(),
         }
+    }
+
+    /// The offset in the original text of an offset in the parser's text.
+    pub(crate) fn original(&self, parsed: usize) -> At {
+        // The n-th blank (from 0) stands at its brace's offset + 1 + n.
+        let (mut low, mut high) = (0, self.blanks.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.blanks[middle] as usize + 1 + middle < parsed {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        At(u32::try_from(parsed - low).unwrap_or(u32::MAX))
     }
 
     /// Line and column of an offset; an offset beyond the end is the end.
@@ -93,7 +111,7 @@ mod tests {
             let before = &text[..offset];
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-            let lines = Lines::new(text.as_str().into());
+            let lines = Lines::new(text.as_str().into(), Vec::new());
             let at = At(u32::try_from(offset).unwrap_or(u32::MAX));
             prop_assert_eq!(lines.locate(at), Location { line, column });
         }

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use apollo_compiler::ast;
+use apollo_compiler::parser::SourceSpan;
 use apollo_compiler::{Name, Node};
 
 use super::introspect::{Introspection, is_introspection_type};
-use super::parse::{ERRORS_MAX, offset};
+use super::parse::ERRORS_MAX;
 use super::suggest::suggestion;
 use super::usage::{self, Usage};
 use super::{
@@ -69,6 +70,14 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
+    fn span(&self, location: Option<SourceSpan>) -> At {
+        start(&self.out.lines, location)
+    }
+
+    fn name_at(&self, name: &Name) -> At {
+        self.span(name.location())
+    }
+
     fn error(&mut self, at: At, message: impl Into<String>) {
         if self.errors.len() < ERRORS_MAX {
             let location = self.out.lines.locate(at);
@@ -102,7 +111,7 @@ impl<'a> Lowering<'a> {
                     }
                 }
                 other => self.error(
-                    span(other.location()),
+                    self.span(other.location()),
                     "type definitions are not allowed in a query document",
                 ),
             }
@@ -116,7 +125,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn declare_fragment(&mut self, fragment: &'a Node<ast::FragmentDefinition>) {
-        let at = name_at(&fragment.name);
+        let at = self.name_at(&fragment.name);
         if is_introspection_type(&fragment.type_condition) {
             return;
         }
@@ -145,27 +154,27 @@ impl<'a> Lowering<'a> {
                 let schema = self.schema;
                 let types = schema.types().values().filter_map(TypeDef::as_composite);
                 let hint = suggestion(name, types.map(|def| def.name.as_ref()));
-                self.error(name_at(name), format!("there is no object type {name}{hint}"));
+                self.error(self.name_at(name), format!("there is no object type {name}{hint}"));
                 None
             }
         }
     }
 
     fn operation(&mut self, operation: &'a Node<ast::OperationDefinition>) {
-        let at = span(operation.location());
+        let at = self.span(operation.location());
         if !operation.operation_type.is_query() {
             let kind = operation.operation_type.name();
             return self.error(at, format!("{kind} operations are not supported, only queries"));
         }
         let name: Option<Arc<str>> = operation.name.as_ref().map(|name| name.as_str().into());
-        let clash = self.out.operations.iter().find(|other| {
-            other.name.is_none() || name.is_none() || other.name == name
-        });
-        if clash.is_some() {
-            let message = match &name {
-                Some(name) => format!("operation {name} is not unique: every operation of a document needs its own name"),
-                None => "an operation without a name must be the only one of its document".to_owned(),
-            };
+        let others = &self.out.operations;
+        if others.iter().any(|other| other.name.is_none() || name.is_none()) {
+            let message = "an operation without a name must be the only one of its document";
+            self.error(at, message);
+        } else if let Some(name) = &name
+            && others.iter().any(|other| other.name.as_ref() == Some(name))
+        {
+            let message = format!("operation {name} is not unique: every operation of a document needs its own name");
             self.error(at, message);
         }
         self.no_directives(&operation.directives, "operations");
@@ -193,7 +202,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn variable(&mut self, variable: &'a Node<ast::VariableDefinition>) -> Option<VariableDef> {
-        let (name, at) = (&variable.name, span(variable.location()));
+        let (name, at) = (&variable.name, self.span(variable.location()));
         self.no_directives(&variable.directives, "variables");
         let ty = match TypeRef::parse(&variable.ty.to_string()) {
             Ok(ty) => ty,
@@ -254,7 +263,7 @@ impl<'a> Lowering<'a> {
         spread: &'a Node<ast::FragmentSpread>,
         parent: &str,
     ) -> Option<Selection> {
-        let (name, at) = (&spread.fragment_name, span(spread.location()));
+        let (name, at) = (&spread.fragment_name, self.span(spread.location()));
         let Some(&fragment) = self.fragments.get(name.as_str()) else {
             let hint = suggestion(name, self.fragments.keys().copied());
             self.error(at, format!("there is no fragment {name}{hint}"));
@@ -286,7 +295,7 @@ impl<'a> Lowering<'a> {
             && !self.schema.may_overlap(parent, on)
         {
             let message = format!("a fragment on {on} can never apply to {parent}");
-            self.error(span(inline.location()), message);
+            self.error(self.span(inline.location()), message);
         }
         let directives = self.directives(&inline.directives, false);
         let set = self.new_set();
@@ -300,7 +309,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn field(&mut self, field: &'a Node<ast::Field>, parent: &Arc<str>) -> Option<FieldId> {
-        let at = name_at(&field.name);
+        let at = self.name_at(&field.name);
         let target = self.target(field, parent)?;
         let directives = self.directives(&field.directives, true);
         let mut args = Vec::new();
@@ -335,7 +344,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn target(&mut self, field: &'a Node<ast::Field>, parent: &Arc<str>) -> Option<Target> {
-        let (name, at) = (&field.name, name_at(&field.name));
+        let (name, at) = (&field.name, self.name_at(&field.name));
         match name.as_str() {
             "__typename" => return Some(Target::TypeName),
             "__schema" | "__type" if parent == self.schema.query() => {
@@ -345,14 +354,16 @@ impl<'a> Lowering<'a> {
                     self.error(at, message);
                     return None;
                 }
-                let introspection = Introspection::cut_out(self.schema, self.ast, field);
+                let introspection = Introspection::cut_out(self.schema, self.ast, &self.out.lines, field);
                 return match introspection {
                     Ok(introspection) => {
                         self.usage.introspection.extend(introspection.uses());
                         Some(Target::Introspection(Arc::new(introspection)))
                     }
-                    Err((offset, message)) => {
-                        self.error(offset.unwrap_or(at), message);
+                    Err(errors) => {
+                        for (offset, message) in errors {
+                            self.error(offset.unwrap_or(at), message);
+                        }
                         None
                     }
                 };
@@ -380,7 +391,7 @@ impl<'a> Lowering<'a> {
         def: &FieldDef,
         field: &'a Node<ast::Field>,
     ) -> Option<SetId> {
-        let at = name_at(&field.name);
+        let at = self.name_at(&field.name);
         let ty = def.ty.name();
         let composite = self.schema.composite(ty).map(|def| Arc::clone(&def.name));
         match (composite, field.selection_set.is_empty()) {
@@ -411,7 +422,7 @@ impl<'a> Lowering<'a> {
         let mut args: Vec<GivenArg> = Vec::with_capacity(field.arguments.len());
         let mut given = std::collections::HashSet::new();
         for argument in &field.arguments {
-            let at = name_at(&argument.name);
+            let at = self.name_at(&argument.name);
             let known = def.arg(&argument.name).filter(|(_, arg)| !arg.internal);
             let Some((_, arg)) = known else {
                 let names = def.args.iter().filter(|arg| !arg.internal);
@@ -435,14 +446,14 @@ impl<'a> Lowering<'a> {
         for arg in def.args.iter().filter(|arg| arg.is_required()) {
             if !given.contains(arg.name.as_ref()) {
                 let message = format!("{owner} needs the argument {} of type {}", arg.name, arg.ty);
-                self.error(name_at(&field.name), message);
+                self.error(self.name_at(&field.name), message);
             }
         }
         args
     }
 
     fn value(&mut self, value: &Node<ast::Value>, depth: usize) -> Option<Input> {
-        let at = span(value.location());
+        let at = self.span(value.location());
         if depth > LITERAL_DEPTH_MAX {
             let message = format!("a value may nest at most {LITERAL_DEPTH_MAX} lists and objects");
             self.error(at, message);
@@ -477,7 +488,7 @@ impl<'a> Lowering<'a> {
                 let mut lowered = Vec::with_capacity(fields.len());
                 for (name, field) in fields {
                     if !seen.insert(name.as_str()) {
-                        self.error(name_at(name), format!("field {name} is given twice"));
+                        self.error(self.name_at(name), format!("field {name} is given twice"));
                         return None;
                     }
                     lowered.push((name.as_str().into(), self.value(field, depth + 1)?));
@@ -490,7 +501,7 @@ impl<'a> Lowering<'a> {
     fn no_directives(&mut self, directives: &ast::DirectiveList, place: &str) {
         for directive in &directives.0 {
             let message = format!("directive @{} is not allowed on {place}", directive.name);
-            self.error(span(directive.location()), message);
+            self.error(self.span(directive.location()), message);
         }
     }
 
@@ -498,7 +509,7 @@ impl<'a> Lowering<'a> {
         let mut lowered = Directives::default();
         let mut seen: Vec<&str> = Vec::new();
         for directive in &directives.0 {
-            let (name, at) = (directive.name.as_str(), span(directive.location()));
+            let (name, at) = (directive.name.as_str(), self.span(directive.location()));
             if seen.contains(&name) {
                 self.error(at, format!("directive @{name} is given twice"));
                 continue;
@@ -560,7 +571,7 @@ impl<'a> Lowering<'a> {
     fn cache_args(&mut self, directive: &Node<ast::Directive>) -> Vec<GivenArg> {
         let mut args: Vec<GivenArg> = Vec::new();
         for argument in &directive.arguments {
-            let at = name_at(&argument.name);
+            let at = self.name_at(&argument.name);
             let ty = match argument.name.as_str() {
                 "scope" => "CacheScope",
                 "ttl" | "key" => "String",
@@ -594,11 +605,7 @@ struct Directives {
     export: Option<Arc<str>>,
 }
 
-/// Where a node starts. Parsed nodes always have a location.
-pub(super) fn span(location: Option<apollo_compiler::parser::SourceSpan>) -> At {
-    location.map_or(At::default(), |span| offset(span.offset()))
-}
-
-pub(super) fn name_at(name: &Name) -> At {
-    span(name.location())
+/// Where a node starts in the original text. Parsed nodes always have a location.
+pub(super) fn start(lines: &Lines, location: Option<SourceSpan>) -> At {
+    location.map_or(At::default(), |span| lines.original(span.offset()))
 }

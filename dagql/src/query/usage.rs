@@ -6,7 +6,7 @@ use std::sync::Arc;
 use apollo_compiler::ast;
 
 use super::introspect::is_introspection_type;
-use super::lower::name_at;
+use super::lower::start;
 use super::parse::ERRORS_MAX;
 use super::{At, Document, FragmentId, Input, VariableDef};
 use crate::schema::{ArgDef, TypeDef};
@@ -131,7 +131,7 @@ pub(super) fn check(
             && !introspection.contains(fragment.name.as_str())
         {
             let message = format!("fragment {} is not used", fragment.name);
-            errors.push(name_at(&fragment.name), message);
+            errors.push(start(&document.lines, fragment.name.location()), message);
         }
     }
     errors.found

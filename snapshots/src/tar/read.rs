@@ -117,6 +117,11 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// Offset of the current entry's data in the archive, before any of it is read.
+    pub fn data_offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Everything after the end of the archive up to the end of the stream, so that a hash over
     /// the stream covers all of it.
     ///

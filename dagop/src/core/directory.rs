@@ -1,0 +1,217 @@
+//! `Directory`: a directory of a tree, and the fields that read it.
+//!
+//! A directory is a lazy value: which tree, and which directory in it. Fields
+//! that change it are in `directory/write.rs`, `dockerBuild` in
+//! `directory/docker_build.rs`; those here force the tree to be built.
+
+mod docker_build;
+mod write;
+
+pub(crate) use docker_build::build_arg;
+pub(crate) use write::{as_root, nanoseconds};
+
+use crate::platform::Platform;
+use dagql::{Arg, CachePolicy, Field, ObjectData, ObjectType, Value};
+
+use super::file::File;
+use super::{content_digest, object, path, session, this};
+use crate::error::Error;
+use crate::session::Stat;
+use crate::vertex::Tree;
+
+/// The data of a `Directory`.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// The tree it is in.
+    pub tree: Tree,
+    /// Absolute path of the directory in the tree.
+    pub dir: String,
+    /// The platform of what is in it.
+    pub platform: Platform,
+}
+
+impl ObjectData for Directory {
+    fn type_name(&self) -> &str {
+        "Directory"
+    }
+}
+
+impl Directory {
+    /// The root of a tree.
+    pub fn root(tree: Tree, platform: Platform) -> Self {
+        Self {
+            tree,
+            dir: "/".to_owned(),
+            platform,
+        }
+    }
+
+    /// Absolute path in the tree of a path in this directory.
+    pub(crate) fn resolve(&self, path: &str) -> Result<String, Error> {
+        path::within(&self.dir, path)
+    }
+
+    /// The same directory in another tree.
+    pub(crate) fn with_tree(&self, tree: Tree) -> Self {
+        Self {
+            tree,
+            ..self.clone()
+        }
+    }
+}
+
+/// The object type.
+pub(crate) fn object_type() -> ObjectType {
+    let ty = ObjectType::new("Directory").doc("A directory.");
+    docker_build::fields(write::fields(read_fields(ty)))
+}
+
+fn read_fields(ty: ObjectType) -> ObjectType {
+    ty.field(
+        Field::new("entries", "[String!]!")
+            .doc(
+                "Names of files and directories in a directory; those of directories end with `/`.",
+            )
+            .arg(Arg::new("path", "String").doc("The directory to look at (e.g. \"src\")."))
+            .resolve(async |cx, this_, args| {
+                let dir = this::<Directory>(&this_)?;
+                let path = dir.resolve(args.str_opt("path")?.unwrap_or("."))?;
+                let stats = session(&cx)?.read_dir(&dir.tree, &path, None).await?;
+                Ok(stats.iter().map(entry_name).collect::<Vec<_>>())
+            }),
+    )
+    .field(
+        Field::new("glob", "[String!]!")
+            .doc("Paths that match a pattern; `**` matches any number of directories.")
+            .arg(Arg::new("pattern", "String!").doc("Pattern to match (e.g. \"*.md\")."))
+            .resolve(async |cx, this_, args| {
+                let dir = this::<Directory>(&this_)?;
+                let found = session(&cx)?
+                    .glob(&dir.tree, &dir.dir, args.str("pattern")?)
+                    .await?;
+                Ok(found)
+            }),
+    )
+    .field(
+        Field::new("file", "File!")
+            .doc("A file of this directory.")
+            .arg(Arg::new("path", "String!").doc("Where the file is (e.g. \"README.md\")."))
+            .resolve(async |cx, this_, args| {
+                let dir = this::<Directory>(&this_)?;
+                let file = open_file(&cx, &dir.tree, dir.resolve(args.str("path")?)?).await?;
+                object(
+                    &cx,
+                    File {
+                        platform: dir.platform.clone(),
+                        ..file
+                    },
+                )
+            }),
+    )
+    .field(
+        Field::new("directory", "Directory!")
+            .doc("A directory of this directory.")
+            .arg(Arg::new("path", "String!").doc("Where it is (e.g. \"src\")."))
+            .resolve(async |cx, this_, args| {
+                let dir = this::<Directory>(&this_)?;
+                let inner = dir.resolve(args.str("path")?)?;
+                require_directory(&cx, &dir.tree, &inner).await?;
+                object(
+                    &cx,
+                    Directory {
+                        dir: inner,
+                        ..(*dir).clone()
+                    },
+                )
+            }),
+    )
+    .field(
+        Field::new("name", "String!")
+            .doc("The directory's name.")
+            .resolve(async |_, this_, _| {
+                let dir = this::<Directory>(&this_)?;
+                Ok(match dir.dir.as_str() {
+                    "/" => "/".to_owned(),
+                    other => format!("{}/", path::name(other)),
+                })
+            }),
+    )
+    .field(
+        Field::new("digest", "String!")
+            .doc("Digest of the content: names, data, modes, owners and links, not times.")
+            .resolve(async |cx, this_, _| {
+                let dir = this::<Directory>(&this_)?;
+                Ok(content_digest(&cx, &dir.tree, &dir.dir).await?)
+            }),
+    )
+    .field(
+        Field::new("sync", "DirectoryID!")
+            .doc("Builds the directory and returns its ID.")
+            .resolve(async |cx, this_, _| {
+                let dir = this::<Directory>(&this_)?;
+                session(&cx)?.evaluate(&dir.tree).await?;
+                Ok(Value::Id(this_.require_id()?.clone()))
+            }),
+    )
+    .field(
+        Field::new("export", "String!")
+            .doc("Writes the content to a path of the host and returns that path.")
+            .arg(Arg::new("path", "String!").doc("Host path, relative to the working directory."))
+            .arg(
+                Arg::new("wipe", "Boolean!")
+                    .doc("Remove what is at the path first, so that it holds just this directory.")
+                    .default(false),
+            )
+            .cache(CachePolicy::Never)
+            .resolve(async |cx, this_, args| {
+                let dir = this::<Directory>(&this_)?;
+                let (target, wipe) = (args.str("path")?, args.bool("wipe")?);
+                Ok(session(&cx)?
+                    .export_directory(&cx, &dir, target, wipe)
+                    .await?)
+            }),
+    )
+}
+
+fn entry_name(stat: &Stat) -> String {
+    let name = path::name(&stat.path);
+    if stat.is_dir() {
+        format!("{name}/")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// The file at `path`, which must exist and be no directory.
+pub(crate) async fn open_file(
+    cx: &dagql::Cx,
+    tree: &Tree,
+    path: String,
+) -> Result<File, dagql::Error> {
+    let stat = session(cx)?.stat(tree, &path).await?;
+    if stat.is_dir() {
+        return Err(Error::input(format!("path {path} is a directory, not a file")).into());
+    }
+    Ok(File {
+        tree: tree.clone(),
+        path,
+        platform: Platform::host(),
+        host: None,
+    })
+}
+
+/// Fails unless `path` is a directory of `tree`.
+pub(crate) async fn require_directory(
+    cx: &dagql::Cx,
+    tree: &Tree,
+    path: &str,
+) -> Result<(), dagql::Error> {
+    if path == "/" {
+        return Ok(());
+    }
+    let stat = session(cx)?.stat(tree, path).await?;
+    if stat.is_dir() {
+        return Ok(());
+    }
+    Err(Error::input(format!("path {path} is a file, not a directory")).into())
+}

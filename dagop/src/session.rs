@@ -1,0 +1,288 @@
+//! The daemon's side of one engine session: a connection's session, one
+//! gateway build in it, and everything that resolvers ask of a daemon.
+//!
+//! ```text
+//! resolver ── tree ──> lower ──> solve ──> Ref ──> read_file, read_dir, stat ...
+//!                        │
+//!                        └─ journal: which vertices belong to which call
+//! ```
+//!
+//! The gateway build is started when the first resolver needs it and stays
+//! open until [`BuildSession::close`]: results are then held by the daemon for
+//! as long as the session lives. A solve is lazy; a read, `evaluate` or an
+//! export forces it. The same output is solved once per session, whoever asks.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `solve.rs` | trees to refs, evaluation, failures of steps |
+//! | `read.rs` | files, listings, digests |
+//! | `resolve.rs` | images, http, git, Dockerfiles |
+//! | `host.rs` | local directories and sockets |
+//! | `import.rs` | image tarballs |
+//! | `export.rs` | directories, files, images, publishing |
+//! | `secrets.rs` | secret values |
+//! | `output.rs` | the end of what each step printed, for errors |
+
+mod digest;
+mod export;
+mod host;
+mod import;
+mod output;
+mod read;
+mod resolve;
+mod secrets;
+mod solve;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use solver::backend::session::{ContentStores, DockerConfig, LocalDirs, RegistryAuth, SshAgents};
+use solver::backend::{Build, BuildOptions, Client, Ref, Session, SessionConfig};
+use tokio::sync::OnceCell;
+
+pub use export::{ImageFormat, ImageVariant};
+pub use read::Stat;
+pub use resolve::DockerBuild;
+pub use secrets::{Environment, SecretStore};
+
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::platform::Platform;
+use output::StepOutput;
+
+/// What a session needs from its owner.
+pub struct BuildSessionOptions {
+    /// The daemon.
+    pub client: Client,
+    /// Version of the daemon, for reports.
+    pub daemon_version: String,
+    /// The platform of its first worker.
+    pub platform: Platform,
+    /// Host paths are relative to this directory.
+    pub workdir: PathBuf,
+    /// Where imported images are kept.
+    pub state_dir: PathBuf,
+    /// Entitlements the user granted.
+    pub allow: Vec<String>,
+    /// Docker's configuration directory, for registry credentials.
+    pub docker_config: Option<PathBuf>,
+    /// The client's environment, for `env://` secrets.
+    pub environment: Environment,
+    /// Names this client to the daemon's copies of local directories.
+    pub shared_key: String,
+    /// Where the last definition that was solved is written.
+    pub dump_llb: Option<PathBuf>,
+    /// What happens, for progress and ledger.
+    pub journal: Arc<Journal>,
+}
+
+impl std::fmt::Debug for BuildSessionOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BuildSessionOptions")
+            .field("workdir", &self.workdir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// See the module.
+pub struct BuildSession {
+    options: BuildSessionOptions,
+    session: Session,
+    providers: Providers,
+    build: OnceCell<Build>,
+    refs: Mutex<HashMap<solver::llb::Output, Arc<OnceCell<Option<Ref>>>>>,
+    output: Arc<StepOutput>,
+    /// Tarballs made for the daemon to read; removed with the session.
+    scratch: tempfile::TempDir,
+}
+
+/// What the daemon may ask this client for; shared by every session of it.
+struct Providers {
+    local_dirs: Arc<LocalDirs>,
+    secrets: Arc<SecretStore>,
+    auth: Arc<RegistryAuth>,
+    ssh: Arc<SshAgents>,
+    content: Arc<ContentStores>,
+}
+
+impl Providers {
+    fn config(&self, shared_key: &str) -> SessionConfig {
+        SessionConfig {
+            name: "dagop".to_owned(),
+            shared_key: shared_key.to_owned(),
+            local_dirs: Arc::<LocalDirs>::clone(&self.local_dirs),
+            secrets: Arc::<SecretStore>::clone(&self.secrets),
+            auth: Arc::<RegistryAuth>::clone(&self.auth),
+            ssh: Arc::<SshAgents>::clone(&self.ssh),
+            content: Arc::<ContentStores>::clone(&self.content),
+            ..SessionConfig::default()
+        }
+    }
+}
+
+impl std::fmt::Debug for BuildSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BuildSession")
+            .field("session", &self.session.id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BuildSession {
+    /// Opens a session with the daemon.
+    ///
+    /// # Errors
+    /// When the daemon refuses it, or no temporary directory can be made.
+    pub async fn open(options: BuildSessionOptions) -> Result<Self, Error> {
+        let scratch = tempfile::Builder::new()
+            .prefix("dagop-")
+            .tempdir()
+            .map_err(|e| Error::input(format!("temporary directory: {e}")))?;
+        let auth = match &options.docker_config {
+            Some(directory) => RegistryAuth::with_docker_config(DockerConfig::new(directory)),
+            None => RegistryAuth::new(),
+        };
+        let secrets = SecretStore::new(Arc::clone(&options.environment), options.workdir.clone());
+        let providers = Providers {
+            local_dirs: Arc::default(),
+            secrets: Arc::new(secrets),
+            auth: Arc::new(auth),
+            ssh: Arc::default(),
+            content: Arc::default(),
+        };
+        let config = providers.config(&options.shared_key);
+        let session = Session::start(&options.client, config).await?;
+        Ok(Self {
+            options,
+            session,
+            providers,
+            build: OnceCell::new(),
+            refs: Mutex::default(),
+            output: Arc::default(),
+            scratch,
+        })
+    }
+
+    /// The session's id at the daemon.
+    pub fn id(&self) -> &str {
+        self.session.id()
+    }
+
+    /// The platform of the daemon's first worker.
+    pub fn platform(&self) -> &Platform {
+        &self.options.platform
+    }
+
+    /// The session's secrets.
+    pub fn secrets(&self) -> &SecretStore {
+        &self.providers.secrets
+    }
+
+    /// Fails unless the user granted an entitlement.
+    ///
+    /// # Errors
+    /// When it was not granted.
+    pub fn require_entitlement(&self, name: &str) -> Result<(), Error> {
+        if self.options.allow.iter().any(|granted| granted == name) {
+            return Ok(());
+        }
+        Err(
+            Error::input(format!("the build is not allowed to use {name}"))
+                .with_hint(format!("grant it with --allow {name}")),
+        )
+    }
+
+    /// Adds credentials for a registry.
+    ///
+    /// # Errors
+    /// When the secret cannot be read.
+    pub async fn add_registry_auth(
+        &self,
+        address: &str,
+        username: &str,
+        secret: &str,
+    ) -> Result<(), Error> {
+        let password = self.providers.secrets.plaintext(secret).await?;
+        self.providers.auth.add(address, username, password);
+        Ok(())
+    }
+
+    /// Forgets credentials for a registry.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn remove_registry_auth(&self, address: &str) -> Result<(), Error> {
+        if self.providers.auth.remove(address) {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "there are no credentials for {address}"
+        )))
+    }
+
+    /// Configuration of another session of this client.
+    fn session_config(&self) -> SessionConfig {
+        self.providers.config(&self.options.shared_key)
+    }
+
+    /// The gateway build, started at the first call.
+    async fn build(&self) -> Result<&Build, Error> {
+        let start = async {
+            let options = BuildOptions {
+                session: self.session.id().to_owned(),
+                entitlements: self.options.allow.clone(),
+                ..BuildOptions::default()
+            };
+            let build = Build::start(&self.options.client, options).await?;
+            self.options.journal.begin(
+                &self.options.client.address().to_string(),
+                &self.options.daemon_version,
+                Some(build.reference()),
+            );
+            self.follow(&build);
+            Ok(build)
+        };
+        self.build.get_or_try_init(|| start).await
+    }
+
+    /// Hands a build's progress to the journal until it ends.
+    fn follow(&self, build: &Build) {
+        let journal = Arc::clone(&self.options.journal);
+        let output = Arc::clone(&self.output);
+        let secrets = Arc::clone(&self.providers.secrets);
+        let mut updates = build.updates();
+        let following = tokio::spawn(async move {
+            // A broken stream of updates shows as the error of a call as well.
+            while let Some(Ok(update)) = updates.next().await {
+                output.observe(&update);
+                journal.progress(&update, &secrets);
+            }
+        });
+        self.options.journal.keep(following);
+    }
+
+    /// Ends the gateway build and the session; what the daemon said until then
+    /// is in the journal when this returns.
+    ///
+    /// # Errors
+    /// When the daemon could not end the build, which a dead daemon cannot.
+    pub async fn close(&self, cancelled: bool) -> Result<(), Error> {
+        let Some(build) = self.build.get() else {
+            return Ok(());
+        };
+        if cancelled {
+            build.cancel().await;
+            return Ok(());
+        }
+        build
+            .finish(solver::backend::BuildResult::single(None))
+            .await?;
+        Ok(())
+    }
+
+    fn cell(&self, output: &solver::llb::Output) -> Arc<OnceCell<Option<Ref>>> {
+        let mut refs = self.refs.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(refs.entry(output.clone()).or_default())
+    }
+}

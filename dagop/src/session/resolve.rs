@@ -1,0 +1,218 @@
+//! What names stand for: images, downloads, Git refs, and Dockerfiles.
+
+use std::collections::BTreeMap;
+
+use solver::backend::gateway::{GatewayInput, ImageQuery, SourceQuery};
+use solver::backend::{BuildResult, GatewaySolve};
+use solver::llb::reference::Reference;
+use solver::llb::source::{self, GitOptions, HttpOptions, ImageOptions};
+use solver::llb::{Constraints, Definition, Output};
+
+use super::BuildSession;
+use crate::error::Error;
+use crate::platform::Platform;
+use crate::vertex::Tree;
+
+/// An image and where its files come from.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// The source vertex's output.
+    pub(crate) source: Output,
+    /// The image config document.
+    pub(crate) config: Vec<u8>,
+    /// The reference, pinned by digest.
+    pub(crate) reference: String,
+}
+
+/// A Git ref as the remote has it now.
+#[derive(Debug)]
+pub(crate) struct ResolvedRef {
+    /// Full name.
+    pub(crate) name: String,
+    /// Commit.
+    pub(crate) commit: String,
+}
+
+/// What `dockerBuild` asks of the frontend.
+#[derive(Debug)]
+pub struct DockerBuild {
+    /// The directory, as a tree of its own.
+    pub context: Tree,
+    /// Path of the Dockerfile in it.
+    pub dockerfile: String,
+    /// The stage to build, empty for the last.
+    pub target: String,
+    /// The platform to build for.
+    pub platform: Platform,
+    /// Names and values.
+    pub build_args: Vec<(String, String)>,
+}
+
+/// What a frontend gave.
+#[derive(Debug)]
+pub(crate) struct FrontendResult {
+    /// The result's LLB; nothing for an empty one.
+    pub(crate) root: Option<Output>,
+    /// The image config document, if there is one.
+    pub(crate) config: Option<Vec<u8>>,
+}
+
+impl BuildSession {
+    /// Asks the daemon what an image reference is, and pins it.
+    pub(crate) async fn resolve_image(
+        &self,
+        address: &str,
+        platform: &Platform,
+    ) -> Result<Image, Error> {
+        let fail = |e: solver::llb::Error| Error::input(format!("image {address:?}: {e}"));
+        let parsed = Reference::parse(address).map_err(fail)?.or_latest();
+        let query = ImageQuery {
+            reference: parsed.to_string(),
+            platform: Some(platform.to_llb()),
+            log_name: format!("resolve image config for {parsed}"),
+            ..ImageQuery::default()
+        };
+        let build = self.gateway().await?;
+        let resolved = build
+            .resolve_image(query)
+            .await
+            .map_err(|e| self.explain(e).context(format!("image {address}")))?;
+        let digest = resolved.digest.parse().map_err(|_| unanswered(address))?;
+        let pinned = Reference {
+            digest: Some(digest),
+            ..parsed
+        }
+        .to_string();
+        let options = ImageOptions {
+            constraints: Constraints::on(platform.to_llb()),
+            ..ImageOptions::default()
+        };
+        let source = source::image(&pinned, options).map_err(fail)?;
+        Ok(Image {
+            source,
+            config: resolved.config.to_vec(),
+            reference: pinned,
+        })
+    }
+
+    /// Checksum and file name of a download.
+    pub(crate) async fn resolve_http(
+        &self,
+        url: &str,
+        options: &HttpOptions,
+    ) -> Result<(solver::Digest, String), Error> {
+        let source = source::http(url, options.clone()).map_err(|e| Error::input(e.to_string()))?;
+        let resolved = self.resolve_source(&source, url).await?;
+        let http = resolved.http.ok_or_else(|| unanswered(url))?;
+        let checksum = http.checksum.parse().map_err(|_| unanswered(url))?;
+        Ok((checksum, http.filename))
+    }
+
+    /// The commit a ref of a remote is now.
+    pub(crate) async fn resolve_git(
+        &self,
+        url: &str,
+        name: &str,
+        options: &GitOptions,
+    ) -> Result<ResolvedRef, Error> {
+        // The remote's HEAD is what no ref at all stands for.
+        let reference = (name != "HEAD").then(|| name.to_owned());
+        let options = GitOptions {
+            reference,
+            ..options.clone()
+        };
+        let source = source::git(url, options).map_err(|e| Error::input(e.to_string()))?;
+        let resolved = self.resolve_source(&source, url).await?;
+        let git = resolved.git.ok_or_else(|| unanswered(url))?;
+        // An annotated tag is an object of its own; the commit it names is what is built.
+        let commit = if git.commit_checksum.is_empty() {
+            git.checksum
+        } else {
+            git.commit_checksum
+        };
+        let name = if git.r#ref.is_empty() {
+            name.to_owned()
+        } else {
+            git.r#ref
+        };
+        Ok(ResolvedRef { name, commit })
+    }
+
+    async fn resolve_source(
+        &self,
+        output: &Output,
+        url: &str,
+    ) -> Result<solver::backend::gateway::ResolvedSource, Error> {
+        let Some(source) = output.vertex().source() else {
+            return Err(Error::internal("a source vertex holds no source"));
+        };
+        let query = SourceQuery {
+            source: source.clone(),
+            log_name: format!("resolve {url}"),
+            ..SourceQuery::default()
+        };
+        let build = self.gateway().await?;
+        build
+            .resolve_source(query)
+            .await
+            .map_err(|e| self.explain(e).context(url))
+    }
+
+    /// Runs the daemon's Dockerfile frontend.
+    pub(crate) async fn docker_build(&self, build: DockerBuild) -> Result<FrontendResult, Error> {
+        let context = self
+            .definition(self.lowered(&build.context)?.as_ref())?
+            .to_pb();
+        let mut opts = BTreeMap::from([
+            ("filename".to_owned(), build.dockerfile),
+            ("platform".to_owned(), build.platform.to_string()),
+        ]);
+        if !build.target.is_empty() {
+            opts.insert("target".to_owned(), build.target);
+        }
+        for (name, value) in build.build_args {
+            opts.insert(format!("build-arg:{name}"), value);
+        }
+        let inputs = BTreeMap::from([
+            ("context".to_owned(), context.clone()),
+            ("dockerfile".to_owned(), context),
+        ]);
+        let input = GatewayInput::Frontend {
+            name: "dockerfile.v0".to_owned(),
+            opts,
+            inputs,
+        };
+        let gateway = self.gateway().await?;
+        let result = gateway
+            .solve(GatewaySolve::new(input))
+            .await
+            .map_err(|e| self.explain(e))?;
+        frontend_result(&result)
+    }
+}
+
+fn frontend_result(result: &BuildResult) -> Result<FrontendResult, Error> {
+    let config = result
+        .metadata
+        .iter()
+        .find(|(key, _)| {
+            *key == "containerimage.config" || key.starts_with("containerimage.config/")
+        })
+        .map(|(_, value)| value.to_vec());
+    let root = match result
+        .reference()
+        .and_then(|reference| reference.definition())
+    {
+        None => None,
+        Some(definition) => Definition::from_pb(definition.clone())
+            .and_then(|definition| definition.output())
+            .map_err(|e| Error::internal(format!("the frontend's result: {e}")))?,
+    };
+    Ok(FrontendResult { root, config })
+}
+
+fn unanswered(url: &str) -> Error {
+    Error::input(format!(
+        "the daemon did not say what {url} is; it may be older than v0.29"
+    ))
+}
