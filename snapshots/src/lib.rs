@@ -13,10 +13,13 @@
 //! * [`checksum`]: the content hash of a tree as BuildKit computes it.
 //! * [`image`]: manifests, indexes, configs; import and export of archives.
 //! * [`layer`]: the difference of two trees as a blob, and back.
+//! * `containerd` (a cargo feature): a containerd's blobs and snapshots.
 //! * [`tree`]: what a file is, and a tree of them on disk or in memory.
 //! * [`tar`]: a strict reader, a deterministic writer, a confined extraction.
 
 pub mod checksum;
+#[cfg(feature = "containerd")]
+pub mod containerd;
 pub mod content;
 pub mod digest;
 pub mod image;
