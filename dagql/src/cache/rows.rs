@@ -102,6 +102,15 @@ impl SqliteRows {
         })
     }
 
+    /// Number of rows.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> i64 {
+        self.with(|connection, _| {
+            connection.query_row("SELECT count(*) FROM calls", [], |row| row.get(0))
+        })
+        .expect("reads")
+    }
+
     fn with<T>(
         &self,
         access: impl FnOnce(&mut Connection, &mut u32) -> rusqlite::Result<T>,

@@ -1,1 +1,239 @@
-//! Model tests.
+//! The claim table and the life of entries under many interleavings.
+//!
+//! Run with `cargo test -p dagql --features shuttle --lib shuttle`. Each test is a small program of
+//! threads; shuttle runs it with thousands of schedules, random ones and ones that favour few
+//! preemptions at bad moments. A schedule that fails is printed and can be replayed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use shuttle::future::block_on;
+use shuttle::thread;
+
+use super::table::{Claim, Completion, IndexKind, SessionKey, Table};
+use super::CacheStats;
+use crate::{Digest, Error};
+
+const SCHEDULES: usize = 3000;
+
+/// A value that counts the living.
+#[derive(Clone)]
+struct Value(#[expect(dead_code, reason = "its reference count is what matters")] Arc<()>);
+
+/// Runs `program` under random schedules and under PCT's.
+fn explore(program: impl Fn() + Send + Sync + Clone + 'static) {
+    shuttle::check_random(program.clone(), SCHEDULES);
+    shuttle::check_pct(program, SCHEDULES, 3);
+}
+
+fn key() -> Digest {
+    Digest::parse("blake3:k").expect("well formed")
+}
+
+/// Asks for the key as a session does, computing it if asked to; counts computations.
+fn call(
+    table: &Arc<Table<Value>>,
+    session: SessionKey,
+    alive: &Arc<()>,
+    runs: &Arc<AtomicUsize>,
+) -> Result<Value, Error> {
+    match table.claim(&key(), session, None, 0) {
+        Claim::Hit(value) => Ok(value),
+        Claim::Join(waiter) => block_on(waiter.wait()),
+        Claim::Run(ticket, waiter) => {
+            runs.fetch_add(1, Ordering::SeqCst);
+            let value = Value(Arc::clone(alive));
+            let worker = thread::spawn(move || {
+                let content = Digest::parse("blake3:c").expect("well formed");
+                let completion = Completion {
+                    value,
+                    expires: None,
+                    rows: vec![(IndexKind::Content, content)],
+                };
+                ticket.complete(Ok(completion), 0);
+            });
+            let result = block_on(waiter.wait());
+            worker.join().expect("no panic");
+            result
+        }
+        Claim::Cycle => panic!("no call has a parent here"),
+        Claim::Closed => Err(super::closed()),
+    }
+}
+
+#[test]
+fn shuttle_one_session_computes_a_key_once() {
+    explore(|| {
+        let table = Table::new();
+        let session = table.open_session();
+        let (alive, runs) = (Arc::new(()), Arc::new(AtomicUsize::new(0)));
+        let callers: Vec<_> = (0..3)
+            .map(|_| {
+                let (table, alive, runs) = (table.clone(), alive.clone(), runs.clone());
+                thread::spawn(move || drop(call(&table, session, &alive, &runs).expect("computed")))
+            })
+            .collect();
+        for caller in callers {
+            caller.join().expect("no panic");
+        }
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+        table.release_session(session);
+        assert_eq!(table.stats(), CacheStats::default());
+        assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
+    });
+}
+
+#[test]
+fn shuttle_two_sessions_keep_one_value_and_free_it() {
+    explore(|| {
+        let table = Table::new();
+        let (alive, runs) = (Arc::new(()), Arc::new(AtomicUsize::new(0)));
+        let callers: Vec<_> = (0..2)
+            .map(|_| {
+                let (table, alive, runs) = (table.clone(), alive.clone(), runs.clone());
+                let session = table.open_session();
+                thread::spawn(move || {
+                    drop(call(&table, session, &alive, &runs).expect("computed"));
+                    let stats = table.stats();
+                    assert_eq!(stats.entries, 1, "owned by this session at least");
+                    table.release_session(session);
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.join().expect("no panic");
+        }
+        assert_eq!(table.stats(), CacheStats::default());
+        assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
+    });
+}
+
+#[test]
+fn shuttle_release_during_a_call_leaves_nothing() {
+    explore(|| {
+        let table = Table::new();
+        let session = table.open_session();
+        let (alive, runs) = (Arc::new(()), Arc::new(AtomicUsize::new(0)));
+        let caller = {
+            let (table, alive, runs) = (table.clone(), alive.clone(), runs.clone());
+            // Either it is in time, or it is told that the session is closed.
+            thread::spawn(move || drop(call(&table, session, &alive, &runs)))
+        };
+        table.release_session(session);
+        caller.join().expect("no panic");
+        assert_eq!(table.stats(), CacheStats::default());
+        assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
+    });
+}
+
+#[test]
+fn shuttle_leaving_and_completing_race() {
+    explore(|| {
+        let table = Table::new();
+        let session = table.open_session();
+        let alive = Arc::new(());
+        let Claim::Run(ticket, waiter) = table.claim(&key(), session, None, 0) else {
+            panic!("nobody else is here");
+        };
+        let second = table.claim(&key(), session, None, 0);
+        let Claim::Join(second) = second else {
+            panic!("the first runs");
+        };
+        let stop = ticket.stop().clone();
+        let value = Value(Arc::clone(&alive));
+        let worker = thread::spawn(move || {
+            let completion = Completion {
+                value,
+                expires: None,
+                rows: Vec::new(),
+            };
+            ticket.complete(Ok(completion), 0);
+        });
+        let leaver = thread::spawn(move || drop(waiter));
+        // The other one stays, so the call must not be stopped and the value must arrive.
+        assert!(block_on(second.wait()).is_ok());
+        assert!(!stop.is_cancelled());
+        worker.join().expect("no panic");
+        leaver.join().expect("no panic");
+        assert_eq!(table.stats().in_flight, 0);
+        assert_eq!(table.stats().entries, 1);
+        table.release_session(session);
+        assert_eq!(Arc::strong_count(&alive), 1);
+    });
+}
+
+#[test]
+fn shuttle_all_leave_while_it_completes() {
+    explore(|| {
+        let table = Table::new();
+        let session = table.open_session();
+        let alive = Arc::new(());
+        let Claim::Run(ticket, waiter) = table.claim(&key(), session, None, 0) else {
+            panic!("nobody else is here");
+        };
+        let value = Value(Arc::clone(&alive));
+        let worker = thread::spawn(move || {
+            let completion = Completion {
+                value,
+                expires: None,
+                rows: Vec::new(),
+            };
+            ticket.complete(Ok(completion), 0);
+        });
+        drop(waiter);
+        // A newcomer gets the stored value or a flight of its own, never the dying one.
+        match table.claim(&key(), session, None, 0) {
+            Claim::Hit(_) => {}
+            Claim::Run(ticket, waiter) => {
+                ticket.complete(Err(Error::input("again")), 0);
+                assert!(block_on(waiter.wait()).is_err());
+            }
+            _ => panic!("the first flight is over or abandoned"),
+        }
+        worker.join().expect("no panic");
+        assert_eq!(table.stats().in_flight, 0);
+        table.release_session(session);
+        assert_eq!(table.stats(), CacheStats::default());
+        assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
+    });
+}
+
+#[test]
+fn shuttle_two_calls_that_want_each_other_never_both_wait() {
+    explore(|| {
+        let table: Arc<Table<Value>> = Table::new();
+        let session = table.open_session();
+        let keys = ["blake3:a", "blake3:b"].map(|key| Digest::parse(key).expect("well formed"));
+        let flights = keys.clone().map(|key| match table.claim(&key, session, None, 0) {
+            Claim::Run(ticket, waiter) => (ticket, waiter),
+            _ => panic!("nobody else is here"),
+        });
+        let mut waiters = Vec::new();
+        let mut workers = Vec::new();
+        for (at, (ticket, waiter)) in flights.into_iter().enumerate() {
+            waiters.push(waiter);
+            let (table, other) = (table.clone(), keys[1 - at].clone());
+            workers.push(thread::spawn(move || {
+                let outcome = match table.claim(&other, session, Some(ticket.flight()), 0) {
+                    Claim::Join(waiter) => block_on(waiter.wait()).map(|_| ()),
+                    Claim::Cycle => Err(Error::internal("cycle")),
+                    Claim::Run(ticket, waiter) => {
+                        // The other one has failed already; this is a fresh attempt.
+                        ticket.complete(Err(Error::input("fresh")), 0);
+                        block_on(waiter.wait()).map(|_| ())
+                    }
+                    Claim::Hit(_) | Claim::Closed => panic!("nothing succeeds here"),
+                };
+                let error = outcome.expect_err("a wait for each other");
+                ticket.complete(Err(error), 0);
+            }));
+        }
+        for worker in workers {
+            worker.join().expect("no panic");
+        }
+        for waiter in waiters {
+            assert!(block_on(waiter.wait()).is_err());
+        }
+        assert_eq!(table.stats().in_flight, 0);
+    });
+}

@@ -64,6 +64,7 @@ pub(crate) fn plan(
     let mut budget = SELECTIONS_MAX;
     let mut pending: Vec<(Arc<str>, Vec<SetId>)> = vec![(Arc::clone(schema.query()), vec![plan.root])];
     while let Some((ty, sets)) = pending.pop() {
+        let mut below = Vec::new();
         for group in plan.collect_static(&ty, &sets, &mut budget)? {
             for field in &group {
                 plan.prepare_field(*field)?;
@@ -77,9 +78,11 @@ pub(crate) fn plan(
             }
             let sets: Vec<SetId> = group.iter().filter_map(|field| plan.field(*field).set).collect();
             if let (Target::Field { def, .. }, false) = (&first.target, sets.is_empty()) {
-                pending.push((Arc::clone(def.ty.named_type()), sets));
+                below.push((Arc::clone(def.ty.named_type()), sets));
             }
         }
+        // The stack is popped from its end: document order.
+        pending.extend(below.into_iter().rev());
     }
     Ok(plan)
 }
