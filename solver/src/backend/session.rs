@@ -184,7 +184,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Header`] for a configuration that cannot be sent; [`Error::Refused`] when the daemon does not answer
-    /// within 30 s, or refuses (for example because the ID is in use).
+    /// within 30 s, or refuses.
     pub async fn start(client: &Client, config: SessionConfig) -> Result<Self, Error> {
         if client.address().is_docker() {
             let upgrade =

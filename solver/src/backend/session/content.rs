@@ -1,8 +1,9 @@
 //! The Content service: blobs of this machine, for the daemon.
 //!
-//! Every call names a store in its metadata ([`ContentStores`]): `oci:<name>` for an `oci-layout://` source,
-//! `local:<path>` for a local cache, `export` for an exporter that writes into a store. A store is a
-//! [`ContentProvider`]; reading and listing go straight to it. Writing is a conversation on one stream (`write.rs`).
+//! Every call names a store in its metadata ([`ContentStores`]). The daemon makes up the name: `oci:<id>` for an
+//! `oci-layout://` source whose store ID is `<id>`, `local:<path>` for a local cache with that `src` or `dest`, `export`
+//! for an exporter that writes into a store. A store is a [`ContentProvider`]; reading and listing go straight to it.
+//! Writing is a conversation on one stream (`write.rs`).
 //!
 //! The daemon can neither delete blobs nor change their labels here: the stores are the user's, and BuildKit never does
 //! so. Both calls are refused.

@@ -45,6 +45,8 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::metadata;
 use super::registry::Registry;
 use codec::RawCodec;
+#[cfg(test)]
+pub(crate) use receive::Order;
 
 /// Prefix of the metadata keys that carry the exporter's response entries.
 const METADATA_PREFIX: &str = "exporter-md-";

@@ -111,3 +111,6 @@ where
             None => error.to_string(),
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,7 @@ where
     // Room for all outstanding requests and the final packets: the receiver never waits here, so it cannot wait for a
     // daemon that waits for it.
     let (sender, outbound) = mpsc::channel(REQUESTS_MAX + 8);
-    tokio::spawn(pump(inbound, packets, sender.clone()));
+    tokio::spawn(pump(inbound, packets));
     tokio::task::spawn_blocking(move || {
         if let Err(error) = run(receiver, &sender, target, mode) {
             let status = error.status();
@@ -103,18 +103,16 @@ where
     Box::pin(ReceiverStream::new(outbound))
 }
 
-/// Decodes messages and hands them to the receiver, until the call ends.
-async fn pump<S>(
-    mut inbound: S,
-    packets: mpsc::Sender<Packet>,
-    outbound: mpsc::Sender<Result<Bytes, Status>>,
-) where
+/// Decodes messages and hands them to the receiver, until either ends. It holds no sender of the response, which ends
+/// with the receiver.
+async fn pump<S>(mut inbound: S, packets: mpsc::Sender<Packet>)
+where
     S: Stream<Item = Result<Bytes, Status>> + Send + Unpin,
 {
     loop {
         let message = tokio::select! {
             message = inbound.next() => message,
-            () = outbound.closed() => return,
+            () = packets.closed() => return,
         };
         // A broken stream or message reaches the receiver as the end of the packets.
         let Some(Ok(message)) = message else { return };

@@ -300,14 +300,13 @@ impl Reader {
     fn next(&mut self) -> Result<Option<Wanted>, Gone> {
         let wanted = Arc::clone(&self.wanted);
         if !self.batch.is_empty() {
-            let ready = wanted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .try_recv();
-            match ready {
-                Ok(request) => return Ok(Some(request)),
-                Err(_) => self.flush()?,
+            // Whoever waits for requests holds the lock while waiting, so a lock that is taken means "none ready".
+            if let Ok(mut queue) = wanted.try_lock()
+                && let Ok(request) = queue.try_recv()
+            {
+                return Ok(Some(request));
             }
+            self.flush()?;
         }
         Ok(wanted
             .lock()
