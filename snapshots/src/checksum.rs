@@ -442,4 +442,6 @@ fn absolute(key: &str) -> String {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

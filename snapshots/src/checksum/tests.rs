@@ -5,11 +5,16 @@ use crate::testing::any_tree;
 use crate::tree::{DirTree, MemTree, Time};
 use proptest::prelude::*;
 
-fn scan(tree: &MemTree) -> Checksums<'_> {
+pub(super) fn scan(tree: &MemTree) -> Checksums<'_> {
     Checksums::new(tree, Profile::SNAPSHOT).unwrap()
 }
 
-fn select(wildcard: bool, follow: bool, include: &[&str], exclude: &[&str]) -> Selection {
+pub(super) fn select(
+    wildcard: bool,
+    follow: bool,
+    include: &[&str],
+    exclude: &[&str],
+) -> Selection {
     let owned = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect();
     Selection {
         wildcard,
@@ -20,7 +25,7 @@ fn select(wildcard: bool, follow: bool, include: &[&str], exclude: &[&str]) -> S
 }
 
 #[track_caller]
-fn check(actual: Result<Digest, ChecksumError>, hex: &str) {
+pub(super) fn check(actual: Result<Digest, ChecksumError>, hex: &str) {
     assert_eq!(actual.unwrap().hex(), hex);
 }
 
