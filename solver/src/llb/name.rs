@@ -72,13 +72,13 @@ const NAME_INPUTS_MAX: usize = 8;
 
 /// Name of a vertex: the custom one, else what the daemon would call it.
 pub(super) fn of(vertex: &Vertex) -> String {
-    match vertex.metadata().description.get(CUSTOM_NAME) {
-        Some(name) => name.clone(),
-        None => of_op(vertex, NAME_DEPTH_MAX),
-    }
+    within(vertex, NAME_DEPTH_MAX)
 }
 
-fn of_op(vertex: &Vertex, depth: usize) -> String {
+fn within(vertex: &Vertex, depth: usize) -> String {
+    if let Some(name) = vertex.metadata().description.get(CUSTOM_NAME) {
+        return name.clone();
+    }
     let input = |index: i64| {
         let input = usize::try_from(index)
             .ok()
@@ -124,7 +124,7 @@ fn of_input(input: Option<&Output>, depth: usize) -> String {
     match input {
         None => "scratch".to_owned(),
         Some(_) if depth == 0 => "...".to_owned(),
-        Some(input) => of_op(input.vertex(), depth - 1),
+        Some(input) => within(input.vertex(), depth - 1),
     }
 }
 
