@@ -58,11 +58,11 @@ impl Reader {
 
     /// The calls of a build, in order of start.
     pub fn calls(&self, build: &str) -> Result<Vec<CallRow>, Error> {
-        self.rows(
-            "SELECT * FROM calls WHERE build = ?1 ORDER BY call",
-            [build],
-            call_row,
-        )
+        let sql = "SELECT calls.*, vertices.canonical, vertices.predicted_cache_map
+            FROM calls LEFT JOIN vertices
+            ON vertices.build = calls.build AND vertices.raw = calls.vertex
+            WHERE calls.build = ?1 ORDER BY call";
+        self.rows(sql, [build], call_row)
     }
 
     /// The vertices of a build, in order of start; those that never started last.
@@ -101,14 +101,16 @@ fn build_row(row: &Row<'_>) -> rusqlite::Result<BuildRow> {
 }
 
 fn call_row(row: &Row<'_>) -> rusqlite::Result<CallRow> {
+    let call_key: String = row.get("call_key")?;
+    let storage_key: Option<String> = row.get("storage_key")?;
     Ok(CallRow {
         call: unsigned(row, "call")?,
         parent: optional(row, "parent")?,
         path: row.get("path")?,
         display: row.get("display")?,
-        call_key: row.get("call_key")?,
+        storage_key: storage_key.unwrap_or_else(|| call_key.clone()),
+        call_key,
         scopes: list(row, "scopes")?,
-        storage_key: row.get("storage_key")?,
         kind: word(row, "kind", DagOpKind::parse)?,
         vertex: row.get("vertex")?,
         canonical: row.get("canonical")?,
@@ -143,7 +145,9 @@ fn word<T>(row: &Row<'_>, column: &str, parse: fn(&str) -> Option<T>) -> rusqlit
 }
 
 fn list<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<Vec<T>> {
-    let text: String = row.get(column)?;
+    let Some(text) = row.get::<_, Option<String>>(column)? else {
+        return Ok(Vec::new());
+    };
     serde_json::from_str(&text).map_err(|error| unreadable(column, error.into()))
 }
 

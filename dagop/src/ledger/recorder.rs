@@ -345,12 +345,14 @@ impl State {
         if over {
             self.settle();
         }
-        let changed = std::mem::take(&mut self.changed);
+        let mut changed = std::mem::take(&mut self.changed);
         let mut batch = Batch {
             build: self.build.clone(),
             calls: Vec::new(),
             vertices: Vec::new(),
         };
+        // In the order of their table, so that the rows are appended and not spread over it.
+        changed.vertices.sort_unstable();
         for raw in changed.vertices {
             let Some(vertex) = self.vertices.get_mut(&raw) else {
                 continue;

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{BUSY_TIMEOUT, Error};
@@ -17,10 +18,17 @@ use super::{BUSY_TIMEOUT, Error};
 const APPLICATION_ID: i32 = 0x6461_676f;
 
 /// Pages in the write-ahead log before a commit checkpoints by itself. A checkpoint waits for the
-/// disk, so it is kept away from the end of a build; see [`super::writer`]. 4,096 pages are 16 MiB.
-const WAL_PAGES_MAX: u32 = 4096;
+/// disk, so it is kept away from the end of a build; see [`super::writer`]. 1,024 pages are 16 MiB.
+const WAL_PAGES_MAX: u32 = 1024;
+
+/// Larger than SQLite's own choice: a row has some 500 bytes, and every page of a commit is two
+/// system calls.
+pub(super) const PAGE_BYTES: u32 = 16 << 10;
 
 /// One entry per schema version.
+///
+/// What a row shares with another is stored once: the canonical and predicted digests of a call are
+/// those of its `vertex`, `storage_key` is absent when it is the call key, lists when empty.
 pub(super) const MIGRATIONS: &[&str] = &["
     CREATE TABLE builds (
         id TEXT PRIMARY KEY,
@@ -40,13 +48,11 @@ pub(super) const MIGRATIONS: &[&str] = &["
         path TEXT NOT NULL,
         display TEXT NOT NULL,
         call_key TEXT NOT NULL,
-        scopes TEXT NOT NULL,
-        storage_key TEXT NOT NULL,
+        scopes TEXT,
+        storage_key TEXT,
         kind TEXT NOT NULL,
         vertex TEXT,
-        canonical TEXT,
-        predicted_cache_map TEXT,
-        other_vertices TEXT NOT NULL,
+        other_vertices TEXT,
         outcome TEXT NOT NULL,
         bytes INTEGER NOT NULL,
         started_ms INTEGER NOT NULL,
@@ -221,13 +227,16 @@ fn version(connection: &Connection, path: &Path) -> Result<u32, Error> {
 fn prepare(connection: &mut Connection, found: u32) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     if found == 0 {
-        // Only heeded while the file has no tables.
+        // Both are only heeded while the file has no tables.
+        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+    // Nor does the end of a process wait for the disk.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     migrate(connection, found, MIGRATIONS)
 }
 
@@ -246,17 +255,23 @@ fn migrate(connection: &mut Connection, found: u32, migrations: &[&str]) -> rusq
     transaction.commit()
 }
 
+/// The write-ahead log of the database at `path`.
+pub(super) fn wal_of(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// Renames the database and its side files; one earlier damaged ledger is replaced.
 fn set_aside(path: &Path) -> Result<PathBuf, Error> {
     let aside = path.with_added_extension("damaged");
     std::fs::rename(path, &aside).map_err(io_error(path))?;
     for suffix in ["-wal", "-shm"] {
-        let side = |of: &Path| {
-            let mut name = of.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        match std::fs::rename(side(path), side(&aside)) {
+        match std::fs::rename(beside(path, suffix), beside(&aside, suffix)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(io_error(path)(error));
             }

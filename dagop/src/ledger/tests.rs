@@ -303,8 +303,8 @@ async fn damage_deep_inside_is_survived() {
         .unwrap();
     drop(connection);
     let mut bytes = fs::read(&path).unwrap();
-    let schema_page = 4096;
-    bytes[schema_page..].fill(0xff);
+    let first_page = schema::PAGE_BYTES as usize;
+    bytes[first_page..].fill(0xff);
     fs::write(&path, bytes).unwrap();
 
     let report = record(

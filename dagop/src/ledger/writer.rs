@@ -4,13 +4,33 @@
 //! log) runs when a build begins, when the build itself waits for the daemon anyway: never at its
 //! end, where someone waits for the answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Statement, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::row::{BuildRow, CallRow, VertexRow};
 use super::{Error, Limits, schema};
+
+/// Unused pages left in the file for the next builds: 4 MiB.
+const FREE_PAGES_KEPT: i64 = 256;
+
+/// Length of the write-ahead log that is not yet worth a checkpoint, in bytes. The next process
+/// reads all of it.
+const WAL_BYTES_KEPT: u64 = 2 << 20;
+
+/// An update of what can change. `REPLACE` would do the same at twice the price: with a foreign key
+/// SQLite keeps a journal of every single such statement.
+const UPSERT_CALL: &str = "INSERT INTO calls VALUES
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+    ON CONFLICT (build, call) DO UPDATE SET kind = ?9, vertex = ?10, other_vertices = ?11,
+    outcome = ?12, bytes = ?13, finished_ms = ?15, error_class = ?16";
+
+/// Likewise.
+const UPSERT_VERTEX: &str = "INSERT INTO vertices VALUES
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+    ON CONFLICT (build, raw) DO UPDATE SET canonical = ?3, name = ?4, kind = ?5,
+    predicted_cache_map = ?6, outcome = ?7, bytes = ?8, started_ms = ?9, completed_ms = ?10";
 
 /// Rows of one build, to be inserted or replaced.
 #[derive(Debug)]
@@ -115,7 +135,9 @@ impl Writer {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        let kept = remove_old_builds(connection, self.limits).and_then(|()| checkpoint(connection));
+        let wal = schema::wal_of(&self.path);
+        let kept =
+            remove_old_builds(connection, self.limits).and_then(|()| tidy_file(connection, &wal));
         if let Err(error) = kept {
             // The limits are kept at the next build then.
             tracing::debug!(%error, path = %self.path.display(), "ledger housekeeping failed");
@@ -135,16 +157,11 @@ fn write_batch(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     write_build(&transaction, &batch.build)?;
     {
-        let mut statement = transaction.prepare_cached(
-            "INSERT OR REPLACE INTO calls VALUES
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-        )?;
+        let mut statement = transaction.prepare_cached(UPSERT_CALL)?;
         for call in &batch.calls {
             write_call(&mut statement, &batch.build.id, call)?;
         }
-        let mut statement = transaction.prepare_cached(
-            "INSERT OR REPLACE INTO vertices VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?;
+        let mut statement = transaction.prepare_cached(UPSERT_VERTEX)?;
         for vertex in &batch.vertices {
             write_vertex(&mut statement, &batch.build.id, vertex)?;
         }
@@ -181,11 +198,9 @@ fn write_call(statement: &mut Statement<'_>, build: &str, call: &CallRow) -> rus
         call.display,
         call.call_key,
         json(&call.scopes),
-        call.storage_key,
+        (call.storage_key != call.call_key).then_some(&call.storage_key),
         call.kind.as_str(),
         call.vertex,
-        call.canonical,
-        call.predicted_cache_map,
         json(&call.other_vertices),
         call.outcome.as_str(),
         integer(call.bytes),
@@ -221,11 +236,9 @@ fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn json<T: serde::Serialize>(list: &[T]) -> String {
-    if list.is_empty() {
-        return "[]".to_owned();
-    }
-    serde_json::to_string(list).expect("strings always serialise")
+/// A list as JSON, None for an empty one.
+fn json<T: serde::Serialize>(list: &[T]) -> Option<String> {
+    (!list.is_empty()).then(|| serde_json::to_string(list).expect("strings always serialise"))
 }
 
 /// Removes the oldest builds until both limits hold.
@@ -257,10 +270,17 @@ fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
 }
 
-/// Moves the write-ahead log into the database as far as readers allow, and gives free pages back.
-fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
-    let mut rows = vacuum.query([])?;
-    while rows.next()?.is_some() {}
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+/// Gives free pages back and moves the write-ahead log into the database, once either is worth the
+/// wait for the disk.
+fn tidy_file(connection: &Connection, wal: &Path) -> rusqlite::Result<()> {
+    let free = connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0))?;
+    if free > FREE_PAGES_KEPT {
+        let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+    }
+    if wal.metadata().is_ok_and(|data| data.len() > WAL_BYTES_KEPT) {
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    }
+    Ok(())
 }
