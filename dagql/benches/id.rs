@@ -1,7 +1,8 @@
-//! The cost of call IDs: one more call on a chain, writing a chain, reading and verifying it, freeing it.
+//! The cost of call IDs: one more call on a chain, writing a chain, reading and verifying it,
+//! freeing it.
 //!
-//! `cargo bench -p dagql --bench id`. Every number but `append` is for a whole chain, so time that grows faster than
-//! the number of calls is a defect. Reading 100,000 calls must stay under 300 ms.
+//! `cargo bench -p dagql --bench id`. Every number but `append` is for a whole chain, so time that
+//! grows faster than the number of calls is a defect. Reading 100,000 calls must stay under 300 ms.
 
 use dagql::Id;
 use dagql::TypeRef;

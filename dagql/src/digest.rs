@@ -1,12 +1,14 @@
 //! The name of a call, a content or a key: [`Digest`], and the rules that make one.
 //!
-//! A digest is text. Usually it is `algorithm:hex`, for example `blake3:6e1a…` or `xxh3:6142b3636448fd5f`; genuine
-//! Dagger IDs also carry `sha256:…`, `argon2:…` and, for calls that are scoped to one execution, random text without
-//! any colon. Nothing here assumes more than that the text is short and printable.
+//! A digest is text. Usually it is `algorithm:hex`, for example `blake3:6e1a…` or
+//! `xxh3:6142b3636448fd5f`; genuine Dagger IDs also carry `sha256:…`, `argon2:…` and, for calls
+//! that are scoped to one execution, random text without any colon. Nothing here assumes more than
+//! that the text is short and printable.
 //!
-//! How bytes become a digest is decided in exactly one place, a [`scheme::DigestScheme`]. No other module of the
-//! project may hash identity-bearing data by hand: it calls [`scheme::DigestScheme::strings`] or a sibling, so that
-//! every preimage is written down, versioned and tested.
+//! How bytes become a digest is decided in exactly one place, a [`scheme::DigestScheme`]. No other
+//! module of the project may hash identity-bearing data by hand: it calls
+//! [`scheme::DigestScheme::strings`] or a sibling, so that every preimage is written down,
+//! versioned and tested.
 
 use std::fmt;
 use std::str::FromStr;
@@ -67,11 +69,10 @@ impl Digest {
         {
             return Err(DigestError::Byte { byte, offset });
         }
-        if matches!(text.split_once(':'), Some((algorithm, value)) if algorithm.is_empty() || value.is_empty())
-        {
-            return Err(DigestError::EmptyPart(text.to_owned()));
+        match text.split_once(':') {
+            Some(("", _) | (_, "")) => Err(DigestError::EmptyPart(text.to_owned())),
+            _ => Ok(Self(text.into())),
         }
-        Ok(Self(text.into()))
     }
 
     /// Wraps text that a scheme has just rendered and that is therefore well formed.
@@ -89,7 +90,8 @@ impl Digest {
         &self.0
     }
 
-    /// The part before the colon; `None` for the colon-less keys of calls that are scoped to one execution.
+    /// The part before the colon; `None` for the colon-less keys of calls that are scoped to one
+    /// execution.
     #[must_use]
     pub fn algorithm(&self) -> Option<&str> {
         self.0.split_once(':').map(|(algorithm, _)| algorithm)

@@ -1,9 +1,10 @@
 //! Call IDs: the name of an object is the chain of calls that makes it.
 //!
-//! An [`Id`] is one [`Call`] (field, type, arguments, view, module, scope) on a *receiver*, which is another ID, or on
-//! the query root. It is immutable and shared: a longer chain points to the shorter one, so appending costs one node.
-//! The whole graph reachable from an ID, through receivers, modules and IDs in arguments, is acyclic by construction,
-//! because a node can only refer to nodes that were there before it.
+//! An [`Id`] is one [`Call`] (field, type, arguments, view, module, scope) on a *receiver*, which
+//! is another ID, or on the query root. It is immutable and shared: a longer chain points to the
+//! shorter one, so appending costs one node. The whole graph reachable from an ID, through
+//! receivers, modules and IDs in arguments, is acyclic by construction, because a node can only
+//! refer to nodes that were there before it.
 //!
 //! ```text
 //! container ── .from(address: "alpine") ── .withMountedDirectory(path: "/src", source: ─┐)
@@ -11,21 +12,25 @@
 //! ```
 //!
 //! Three digests, kept apart:
-//! - the *recipe* digest says what was asked; it is computed when the node is made, in time independent of the chain's
-//!   length, and it is what equality, hashing and cache keys mean ([`Id::digest`]);
-//! - the *content* digest says what came out, where that is known ([`Id::content_digest`]); it never enters our own
-//!   recipe digests;
-//! - a *custom* digest replaces the recipe digest by fiat. Only genuine Dagger IDs have one; it proves nothing, see
-//!   [`Id::rehash`].
+//! - the *recipe* digest says what was asked; it is computed when the node is made, in time
+//!   independent of the chain's length, and it is what equality, hashing and cache keys mean
+//!   ([`Id::digest`]);
+//! - the *content* digest says what came out, where that is known ([`Id::content_digest`]); it
+//!   never enters our own recipe digests;
+//! - a *custom* digest replaces the recipe digest by fiat. Only genuine Dagger IDs have one; it
+//!   proves nothing, see [`Id::rehash`].
 //!
-//! Scope is structure: a call that is valid for one client, session or period only says so in an [`ImplicitInput`],
-//! which is part of the preimage and of the encoded ID, and inherited by everything built on it.
+//! Scope is structure: a call that is valid for one client, session or period only says so in an
+//! [`ImplicitInput`], which is part of the preimage and of the encoded ID, and inherited by
+//! everything built on it.
 //!
-//! Chains get long (a loop in a script can make 100,000 calls), so nothing here recurses along them: walks keep their
-//! own stack, and dropping the last reference frees the chain in a loop ([`release`]).
+//! Chains get long (a loop in a script can make 100,000 calls), so nothing here recurses along
+//! them: walks keep their own stack, and dropping the last reference frees the chain in a loop
+//! ([`release`]).
 //!
-//! In an ID made by this engine an argument that is absent is null: [`canonical_arguments`] has already written out
-//! every default. In a genuine Dagger ID an absent argument means the default of the schema in the call's view.
+//! In an ID made by this engine an argument that is absent is null: [`canonical_arguments`] has
+//! already written out every default. In a genuine Dagger ID an absent argument means the default
+//! of the schema in the call's view.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -51,7 +56,8 @@ pub use argument::{ARGS_MAX, ArgSpec, Argument, ArgumentError, canonical_argumen
 pub use call::{Call, ImplicitInput, Module, Scope};
 pub use display::{DISPLAY_BYTES_MAX, PathSegment};
 
-/// An immutable chain of calls; clones share it. Equality, order and hash are those of the recipe digest.
+/// An immutable chain of calls; clones share it. Equality, order and hash are those of the recipe
+/// digest.
 #[derive(Clone)]
 pub struct Id(Arc<Node>);
 
@@ -134,7 +140,8 @@ impl Id {
         self.0.call.module()
     }
 
-    /// The API version under which the last call was made; empty for fields that all versions share.
+    /// The API version under which the last call was made; empty for fields that all versions
+    /// share.
     #[must_use]
     pub fn view(&self) -> &str {
         self.0.call.view()
@@ -170,7 +177,8 @@ impl Id {
         self.0.scheme
     }
 
-    /// The bytes over which the recipe digest is taken, for comparing keys. Holds no sensitive argument.
+    /// The bytes over which the recipe digest is taken, for comparing keys. Holds no sensitive
+    /// argument.
     #[must_use]
     pub fn preimage(&self) -> Vec<u8> {
         let mut preimage = Vec::new();

@@ -1,9 +1,11 @@
 //! The values an argument of a call may have.
 //!
-//! A literal is data after coercion: an enum value is no longer a string, an ID is a decoded [`Id`]. The canonical
-//! form that makes one key of many spellings is in [`crate::id::canonical_arguments`]; how a literal enters a digest is
-//! in [`crate::digest::scheme`]. Literals nest at most [`LITERAL_DEPTH_MAX`] levels; every door through which foreign
-//! data comes in (JSON, the wire, canonical arguments) checks it, so code that walks a literal may recurse.
+//! A literal is data after coercion: an enum value is no longer a string, an ID is a decoded
+//! [`Id`]. The canonical form that makes one key of many spellings is in
+//! [`crate::id::canonical_arguments`]; how a literal enters a digest is in
+//! [`crate::digest::scheme`]. Literals nest at most [`LITERAL_DEPTH_MAX`] levels; every door
+//! through which foreign data comes in (JSON, the wire, canonical arguments) checks it, so code
+//! that walks a literal may recurse.
 
 use std::fmt;
 use std::sync::Arc;
@@ -92,8 +94,8 @@ impl Literal {
         }
     }
 
-    /// Checks what no type can, nesting and finiteness, and returns the number of values: this one and all elements and
-    /// fields under it.
+    /// Checks what no type can, nesting and finiteness, and returns the number of values: this one
+    /// and all elements and fields under it.
     ///
     /// # Errors
     /// [`LiteralError::Depth`] and [`LiteralError::NotFinite`].
@@ -108,7 +110,7 @@ impl Literal {
                 }
                 Self::List(values) => pending.extend(values.iter().map(|value| (value, depth + 1))),
                 Self::Object(fields) => {
-                    pending.extend(fields.iter().map(|(_, value)| (value, depth + 1)))
+                    pending.extend(fields.iter().map(|(_, value)| (value, depth + 1)));
                 }
                 Self::Float(number) if !number.is_finite() => return Err(LiteralError::NotFinite),
                 _ => {}
@@ -146,8 +148,8 @@ impl Literal {
         }
     }
 
-    /// Reads untyped JSON. JSON knows neither enums nor IDs: both arrive as strings and are turned by whoever knows
-    /// the argument's type. A number without fraction or exponent is an integer.
+    /// Reads untyped JSON. JSON knows neither enums nor IDs: both arrive as strings and are turned
+    /// by whoever knows the argument's type. A number without fraction or exponent is an integer.
     ///
     /// # Errors
     /// [`LiteralError::Depth`] and [`LiteralError::IntRange`].

@@ -1,7 +1,7 @@
 //! A reference to a GraphQL type: a name, wrapped in any number of list and non-null marks.
 //!
-//! The text form is GraphQL's own (`[String!]!`). A reference is a few words and shares its name, because every call
-//! of a chain carries one.
+//! The text form is GraphQL's own (`[String!]!`). A reference is a few words and shares its name,
+//! because every call of a chain carries one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -279,7 +279,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn display_and_parse_are_inverse(name in "[_A-Za-z][_0-9A-Za-z]{0,20}", marks in prop::collection::vec(any::<bool>(), 1..8)) {
+        fn display_and_parse_are_inverse(
+            name in "[_A-Za-z][_0-9A-Za-z]{0,20}",
+            marks in prop::collection::vec(any::<bool>(), 1..8),
+        ) {
             let mut levels = marks.iter();
             let mut built = TypeRef::named(name.as_str());
             if *levels.next().unwrap() { built = built.non_null(); }

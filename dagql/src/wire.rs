@@ -1,23 +1,27 @@
-//! IDs as text: Dagger's `callpbv1` protobuf in base64, written deterministically and read with suspicion.
+//! IDs as text: Dagger's `callpbv1` protobuf in base64, written deterministically and read with
+//! suspicion.
 //!
-//! **Format.** A message `DAG` holds the digest of the root call and a map from digest to `Call`; a call refers to its
-//! receiver, its module and the IDs in its arguments by digest. So a call that is reachable on several ways is written
-//! once. Map entries are sorted bytewise by key, fields ascend, and the bytes equal those of Dagger's Go engine for the
-//! same ID. The text is base64 with the standard alphabet and padding. The messages are in `wire/message.rs`.
-//! Our own addition, implicit inputs, is field 100 of `Call`; Dagger skips unknown fields.
+//! **Format.** A message `DAG` holds the digest of the root call and a map from digest to `Call`; a
+//! call refers to its receiver, its module and the IDs in its arguments by digest. So a call that
+//! is reachable on several ways is written once. Map entries are sorted bytewise by key, fields
+//! ascend, and the bytes equal those of Dagger's Go engine for the same ID. The text is base64 with
+//! the standard alphabet and padding. The messages are in `wire/message.rs`. Our own addition,
+//! implicit inputs, is field 100 of `Call`; Dagger skips unknown fields.
 //!
-//! **What is not written.** Sensitive arguments, because the text leaves the process; and under our own rules content
-//! digests, because a reader could not verify them.
+//! **What is not written.** Sensitive arguments, because the text leaves the process; and under our
+//! own rules content digests, because a reader could not verify them.
 //!
-//! **What reading proves.** [`decode`] rebuilds every call and computes every digest anew. It fails if one differs from
-//! what the text claims, if a call is missing, refers to itself, appears twice or is not needed, and if a [`Limits`]
-//! value is exceeded. The digest of an accepted ID under our rules is therefore a fact, not a claim. Under Dagger's
-//! rules a call may carry a custom or a content digest, which nobody can verify; [`Decoded::claims`] counts them and
-//! [`Id::rehash`] removes them.
+//! **What reading proves.** [`decode`] rebuilds every call and computes every digest anew. It fails
+//! if one differs from what the text claims, if a call is missing, refers to itself, appears twice
+//! or is not needed, and if a [`Limits`] value is exceeded. The digest of an accepted ID under our
+//! rules is therefore a fact, not a claim. Under Dagger's rules a call may carry a custom or a
+//! content digest, which nobody can verify; [`Decoded::claims`] counts them and [`Id::rehash`]
+//! removes them.
 //!
-//! **Cost.** Both directions take time and memory linear in the text, and neither recurses along the chain. Reading
-//! works on the undecoded bytes: they are scanned once for references, and each call is parsed when those exist, so the
-//! peak is the bytes, a few words per reference, and the finished calls.
+//! **Cost.** Both directions take time and memory linear in the text, and neither recurses along
+//! the chain. Reading works on the undecoded bytes: they are scanned once for references, and each
+//! call is parsed when those exist, so the peak is the bytes, a few words per reference, and the
+//! finished calls.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -74,9 +78,11 @@ impl Default for Limits {
 pub struct Decoded {
     /// The ID.
     pub id: Id,
-    /// The rules under which every computed digest matched. If no call has a computed digest, [`Scheme::Xxh3V1`].
+    /// The rules under which every computed digest matched. If no call has a computed digest,
+    /// [`Scheme::Xxh3V1`].
     pub scheme: Scheme,
-    /// How many calls carry a custom or content digest, which nothing proves. Always 0 under our own rules.
+    /// How many calls carry a custom or content digest, which nothing proves. Always 0 under our
+    /// own rules.
     pub claims: usize,
 }
 
@@ -158,8 +164,9 @@ pub enum WireError {
 /// Writes `id` as text under the default limits.
 ///
 /// # Errors
-/// [`WireError::Mixed`] if the graph mixes digest rules, [`WireError::Limit`], [`WireError::LiteralDepth`],
-/// [`WireError::TypeDepth`] or [`WireError::Malformed`] for what [`decode`] would refuse.
+/// [`WireError::Mixed`] if the graph mixes digest rules, [`WireError::Limit`],
+/// [`WireError::LiteralDepth`], [`WireError::TypeDepth`] or [`WireError::Malformed`] for what
+/// [`decode`] would refuse.
 pub fn encode(id: &Id) -> Result<String, WireError> {
     encode_within(id, &Limits::default())
 }
@@ -180,8 +187,8 @@ pub fn encode_bytes(id: &Id, limits: &Limits) -> Result<Vec<u8>, WireError> {
     encode::dag(id, limits)
 }
 
-/// Writes the last call of `id` alone, as base64: it names its receiver by digest only. For spans and reports; cannot
-/// be decoded as an ID.
+/// Writes the last call of `id` alone, as base64: it names its receiver by digest only. For spans
+/// and reports; cannot be decoded as an ID.
 ///
 /// # Errors
 /// As [`encode`].

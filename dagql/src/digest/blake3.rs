@@ -1,11 +1,11 @@
 //! Our own rules, version 1: blake3 with 256 bits over a preimage that can be parsed back.
 //!
-//! Dagger's 64-bit keys can be forged or collide, and its preimage relies on a delimiter byte that strings may contain.
-//! Here every string is preceded by its length and every list by its count, so no two different calls have the same
-//! preimage.
+//! Dagger's 64-bit keys can be forged or collide, and its preimage relies on a delimiter byte that
+//! strings may contain. Here every string is preceded by its length and every list by its count, so
+//! no two different calls have the same preimage.
 //!
-//! Notation: `str` = u64 little-endian byte length, then the bytes. `count` = u64 little-endian. `opt x` = byte 0, or
-//! byte 1 then x. Integers are little-endian.
+//! Notation: `str` = u64 little-endian byte length, then the bytes. `count` = u64 little-endian.
+//! `opt x` = byte 0, or byte 1 then x. Integers are little-endian.
 //!
 //! ```text
 //! call     = str "dagop.call.v1"
@@ -30,7 +30,8 @@
 //! ```
 //!
 //! Arguments are hashed in the order they have, which is the schema's order after
-//! [`crate::id::canonical_arguments`]. Content digests never enter: this is the digest of what was asked.
+//! [`crate::id::canonical_arguments`]. Content digests never enter: this is the digest of what was
+//! asked.
 
 use super::Digest;
 use super::scheme::{DigestScheme, Scheme};

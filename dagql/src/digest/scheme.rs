@@ -1,8 +1,8 @@
 //! The versioned rules that turn a call into its digest.
 //!
-//! A [`DigestScheme`] decides two things: which bytes stand for a call (the *preimage*) and which hash is taken over
-//! them. Preimages are visible on purpose. Two keys that should be equal are compared by comparing preimages, and a
-//! test pins the preimage, not only the hash.
+//! A [`DigestScheme`] decides two things: which bytes stand for a call (the *preimage*) and which
+//! hash is taken over them. Preimages are visible on purpose. Two keys that should be equal are
+//! compared by comparing preimages, and a test pins the preimage, not only the hash.
 //!
 //! | scheme | text | used for | rules |
 //! |---|---|---|---|
@@ -10,11 +10,12 @@
 //! | [`Xxh3`] version 1 | `xxh3:` + 16 hex | genuine Dagger IDs up to v0.19.x | `digest/xxh3.rs` |
 //! | [`Xxh3`] version 2 | `xxh3:` + 16 hex | genuine Dagger IDs with separate content digests | `digest/xxh3.rs` |
 //!
-//! A changed rule is a new scheme, never an edit of an old one: digests outlive the program that made them.
+//! A changed rule is a new scheme, never an edit of an old one: digests outlive the program that
+//! made them.
 //!
-//! Common to all: a call's own digest depends on its receiver only through the receiver's digest, so one more call on
-//! a long chain costs one hash over a few hundred bytes. Sensitive arguments enter no preimage. An ID inside an
-//! argument stands for its digest, never for its text.
+//! Common to all: a call's own digest depends on its receiver only through the receiver's digest,
+//! so one more call on a long chain costs one hash over a few hundred bytes. Sensitive arguments
+//! enter no preimage. An ID inside an argument stands for its digest, never for its text.
 
 use std::fmt;
 
@@ -70,17 +71,20 @@ pub trait DigestScheme: Send + Sync {
     /// Appends the bytes that stand for `call` on `receiver` to `out`.
     fn call_preimage(&self, receiver: Option<&Id>, call: &Call, out: &mut Vec<u8>);
 
-    /// Appends the bytes that stand for a list of byte strings to `out`. `domain` says what they are, so that equal
-    /// lists in different roles get different digests where the scheme supports it ([`Xxh3`] does not).
+    /// Appends the bytes that stand for a list of byte strings to `out`. `domain` says what they
+    /// are, so that equal lists in different roles get different digests where the scheme supports
+    /// it ([`Xxh3`] does not).
     fn parts_preimage(&self, domain: &str, parts: &[&[u8]], out: &mut Vec<u8>);
 
     /// Hashes a finished preimage.
     fn finish(&self, preimage: &[u8]) -> Digest;
 
-    /// Whether a call may carry a digest that was assigned instead of computed. Such a digest cannot be verified.
+    /// Whether a call may carry a digest that was assigned instead of computed. Such a digest
+    /// cannot be verified.
     fn custom_digests(&self) -> bool;
 
-    /// The digest assigned to element `nth` (from 1) of `list`, where it is not simply computed from the call.
+    /// The digest assigned to element `nth` (from 1) of `list`, where it is not simply computed
+    /// from the call.
     fn element(&self, list: &Id, nth: i64) -> Option<Digest>;
 
     /// The digest of `call` on `receiver`.
@@ -90,8 +94,8 @@ pub trait DigestScheme: Send + Sync {
         self.finish(&preimage)
     }
 
-    /// The digest of a list of byte strings in the role `domain`: storage keys, salts, cache volume names and the
-    /// like. Lists that differ in any element or in length have different preimages.
+    /// The digest of a list of byte strings in the role `domain`: storage keys, salts, cache volume
+    /// names and the like. Lists that differ in any element or in length have different preimages.
     fn parts(&self, domain: &str, parts: &[&[u8]]) -> Digest {
         let mut preimage = Vec::with_capacity(256);
         self.parts_preimage(domain, parts, &mut preimage);

@@ -1,27 +1,41 @@
 //! Dagger's rules, both versions: 64-bit xxh3 with seed 0 over fields that end in a zero byte.
 //!
-//! These exist to read, verify and show genuine Dagger IDs bit for bit. New calls are never keyed by them.
+//! These exist to read, verify and show genuine Dagger IDs bit for bit. New calls are never keyed
+//! by them.
 //!
-//! Notation: `S(x)` = the bytes of x, then 00. `B(b)` = the byte b, then 00. `D` = 00. Integers are big-endian, then 00.
+//! Notation: `S(x)` = the bytes of x, then 00. `B(b)` = the byte b, then 00. `D` = 00. Integers are
+//! big-endian, then 00.
 //!
 //! ```text
-//! call     = receiver: version 1: S(digest, "" when there is none)   version 2: S(digest), nothing when there is none
+//! call     = receiver, in version 1: S(digest, or "" when there is none)
+//!            receiver, in version 2: S(digest), or nothing when there is none
 //!            D
-//!            type: per level from the outermost: S(name or "") B(2 if non-null else 1) D; after the last level D
+//!            per level of the type from the outermost: S(name or "") B(2 if non-null else 1) D
+//!            D
 //!            S(field) D
-//!            per argument that is not sensitive: S(name) literal D; after the last D
+//!            per argument that is not sensitive: S(name) literal D
+//!            D
 //!            nth:i64 D
-//!            module, if any: S(digest of its call) S(name) S(ref) S(pin); always D
+//!            module, if any: S(digest of its call) S(name) S(ref) S(pin)
+//!            D
 //!            S(view) D
-//! literal  = B(tag) payload D with tags '0' ID S(digest), '1' null B(1), '2' bool B(1 or 2), '3' enum S, '4' int i64,
-//!            '5' float bits, '6' string S, '7' list literal…, '8' object (S(name) literal D)…
+//! literal  = B('0') S(digest) D             ID
+//!            B('1') B(1) D                  null
+//!            B('2') B(1 if true else 2) D   bool
+//!            B('3') S(name) D               enum
+//!            B('4') i64 D                   int
+//!            B('5') bits D                  float
+//!            B('6') S(text) D               string
+//!            B('7') literal… D              list
+//!            B('8') (S(name) literal D)… D  object
 //! parts    = S(part)…
 //! element  = digest of the list as text, then nth as 8 bytes little-endian
 //! ```
 //!
-//! Version 1 is the seed's commit 996e343d1e. Version 2 is the state after 8993b56668: for the receiver and for IDs in
-//! arguments it prefers the *content* digest where one is known, so equal content made by different recipes gives equal
-//! children. Implicit inputs do not exist in either and are ignored.
+//! Version 1 is the seed's commit 996e343d1e. Version 2 is the state after 8993b56668: for the
+//! receiver and for IDs in arguments it prefers the *content* digest where one is known, so equal
+//! content made by different recipes gives equal children. Implicit inputs do not exist in either
+//! and are ignored.
 
 use super::Digest;
 use super::scheme::{DigestScheme, Scheme};
@@ -46,8 +60,8 @@ impl Xxh3 {
         content_aware: true,
     };
 
-    /// The digest of a call that is `original` plus internal arguments added afterwards, as Dagger's DagOps name the
-    /// inner call that does the work.
+    /// The digest of a call that is `original` plus internal arguments added afterwards, as
+    /// Dagger's DagOps name the inner call that does the work.
     #[must_use]
     pub fn rewritten(self, original: &Digest, added: &[Argument]) -> Digest {
         let mut preimage = Vec::new();
@@ -60,8 +74,9 @@ impl Xxh3 {
         self.finish(&preimage)
     }
 
-    /// The DNS label Dagger derives from bytes: 13 characters of lower-case base32hex. For a service these are the
-    /// bytes under the hex of its digest, for a session's domain the text of the session ID.
+    /// The DNS label Dagger derives from bytes: 13 characters of lower-case base32hex. For a
+    /// service these are the bytes under the hex of its digest, for a session's domain the text of
+    /// the session ID.
     #[must_use]
     pub fn host_label(self, bytes: &[u8]) -> String {
         let sum = xxhash_rust::xxh3::xxh3_64(bytes);

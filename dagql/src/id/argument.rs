@@ -1,15 +1,16 @@
 //! Arguments of a call and their canonical form.
 //!
-//! SDKs spell the same call differently: Go sends arguments in the order of a map, Python leaves defaults out,
-//! TypeScript spells them out. [`canonical_arguments`] turns every spelling into one:
+//! SDKs spell the same call differently: Go sends arguments in the order of a map, Python leaves
+//! defaults out, TypeScript spells them out. [`canonical_arguments`] turns every spelling into one:
 //! 1. the schema's order;
 //! 2. an argument that was not given takes its default;
-//! 3. an argument that is now null is dropped, as is every null field of an input object. In a list null keeps its
-//!    place.
+//! 3. an argument that is now null is dropped, as is every null field of an input object. In a list
+//!    null keeps its place.
 //!
-//! So in a canonical call *absent* and *null* are the same, and an explicit null overrides a default. Coercion (a string
-//! that names an enum value, an integer for a float) and defaults inside input objects come first; they need the types,
-//! which the schema has. It can call the same function for the fields of an input object.
+//! So in a canonical call *absent* and *null* are the same, and an explicit null overrides a
+//! default. Coercion (a string that names an enum value, an integer for a float) and defaults
+//! inside input objects come first; they need the types, which the schema has. It can call the same
+//! function for the fields of an input object.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use crate::literal::{Literal, LiteralError};
 /// How many arguments a call may have.
 pub const ARGS_MAX: usize = 1024;
 
-/// A named argument. A sensitive one lives in memory only: it is neither hashed, nor encoded, nor shown.
+/// A named argument. A sensitive one lives in memory only: it is neither hashed, nor encoded, nor
+/// shown.
 #[derive(Clone, PartialEq)]
 pub struct Argument {
     name: Arc<str>,

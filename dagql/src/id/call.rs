@@ -7,7 +7,8 @@ use super::{Argument, Id};
 use crate::literal::Literal;
 use crate::typeref::TypeRef;
 
-/// A field call without its receiver. Built by chaining, then placed with [`Id::root`] or [`Id::append`].
+/// A field call without its receiver. Built by chaining, then placed with [`Id::root`] or
+/// [`Id::append`].
 #[derive(Debug, Clone)]
 pub struct Call {
     field: Arc<str>,
@@ -76,8 +77,8 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A recorded input that the caller did not write as an argument but that the result depends on. It is part of the
-/// call's digest and of its encoding, and never secret.
+/// A recorded input that the caller did not write as an argument but that the result depends on. It
+/// is part of the call's digest and of its encoding, and never secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImplicitInput {
     name: Arc<str>,
@@ -85,7 +86,8 @@ pub struct ImplicitInput {
 }
 
 impl ImplicitInput {
-    /// An input under a name of the caller's choice, for hooks that need more than the common scopes.
+    /// An input under a name of the caller's choice, for hooks that need more than the common
+    /// scopes.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, value: impl Into<Arc<str>>) -> Self {
         Self {
@@ -122,7 +124,8 @@ impl ImplicitInput {
 }
 
 impl Module {
-    /// A module: the call that builds the module object, its name, its source reference and the pinned commit.
+    /// A module: the call that builds the module object, its name, its source reference and the
+    /// pinned commit.
     #[must_use]
     pub fn new(
         id: Id,
@@ -214,7 +217,8 @@ impl Call {
         self
     }
 
-    /// Selects one element of the returned list, counted from 1. The call's type is then the element type.
+    /// Selects one element of the returned list, counted from 1. The call's type is then the
+    /// element type.
     #[must_use]
     pub fn with_nth(mut self, nth: i64) -> Self {
         self.nth = nth;
@@ -242,7 +246,8 @@ impl Call {
         self
     }
 
-    /// Records an implicit input, replacing one of the same name; the order of recording does not matter.
+    /// Records an implicit input, replacing one of the same name; the order of recording does not
+    /// matter.
     #[must_use]
     pub fn implicit(mut self, input: ImplicitInput) -> Self {
         match self
@@ -308,7 +313,8 @@ impl Call {
         &self.implicit
     }
 
-    /// Moves every ID the call refers to into `ids`, so that dropping the call cannot recurse into them.
+    /// Moves every ID the call refers to into `ids`, so that dropping the call cannot recurse into
+    /// them.
     pub(super) fn take_ids(&mut self, ids: &mut Vec<Id>) {
         for argument in &mut self.args {
             argument.take_ids(ids);

@@ -4,8 +4,9 @@
 //! container.from(address: "alpine").withMountedDirectory(path: "/src", source: {directory: Directory!}): Container!
 //! ```
 //!
-//! `#n` marks the selected list element. Sensitive arguments are left out. Because a graph of n calls can unfold to 2ⁿ
-//! characters, the text ends in `…` after [`DISPLAY_BYTES_MAX`] bytes; it is written with an own stack, not recursively.
+//! `#n` marks the selected list element. Sensitive arguments are left out. Because a graph of n
+//! calls can unfold to 2ⁿ characters, the text ends in `…` after [`DISPLAY_BYTES_MAX`] bytes; it is
+//! written with an own stack, not recursively.
 
 use std::fmt::{self, Write};
 
@@ -34,7 +35,8 @@ impl Id {
         }
     }
 
-    /// The last call by itself, as `field(name: value, …)#n`, cut after `most` bytes.
+    /// The last call by itself, as `field(name: value, …)#n`, cut after `most` bytes. Arguments
+    /// that are false or empty are left out: they are the defaults of nearly everything.
     #[must_use]
     pub fn display_call(&self, most: usize) -> String {
         LastCall(self, most).to_string()
@@ -79,9 +81,13 @@ struct LastCall<'a>(&'a Id, usize);
 impl fmt::Display for LastCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(id, most) = *self;
-        let mut out = Bounded { inner: f, left: most, full: false };
+        let mut out = Bounded {
+            inner: f,
+            left: most,
+            full: false,
+        };
         let mut pending = Vec::new();
-        let written = render_step(id, &mut out, &mut pending);
+        let written = render_step(id, says_something, &mut out, &mut pending);
         match written.and_then(|()| render(pending, &mut out)) {
             Err(fmt::Error) if out.full => f.write_char('…'),
             result => result,
@@ -146,11 +152,22 @@ fn render_call<'a>(
     if id.receiver().is_some() {
         out.write_char('.')?;
     }
-    render_step(id, out, pending)
+    render_step(id, |_| true, out, pending)
+}
+
+/// False for a value that is the usual default.
+fn says_something(value: &Literal) -> bool {
+    match value {
+        Literal::Bool(value) => *value,
+        Literal::String(text) => !text.is_empty(),
+        Literal::List(items) => !items.is_empty(),
+        _ => true,
+    }
 }
 
 fn render_step<'a>(
     id: &'a Id,
+    shown: fn(&Literal) -> bool,
     out: &mut Bounded<'_, '_>,
     pending: &mut Vec<Piece<'a>>,
 ) -> fmt::Result {
@@ -161,6 +178,7 @@ fn render_step<'a>(
     let fields = id
         .call()
         .public_args()
+        .filter(|argument| shown(argument.value()))
         .map(|argument| (argument.name(), argument.value()));
     push_fields(fields, ["(", ")"], ", ", pending);
     Ok(())

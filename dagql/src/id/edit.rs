@@ -1,7 +1,8 @@
 //! Making IDs: roots, longer chains, list elements, and variants of the last call.
 //!
-//! Every function returns a new ID and computes one digest. Variants keep the receiver; they drop the content digest,
-//! which belonged to another call, and, as Dagger does, drop (version 1) or keep (version 2) a custom digest.
+//! Every function returns a new ID and computes one digest. Variants keep the receiver; they drop
+//! the content digest, which belonged to another call, and, as Dagger does, drop (version 1) or
+//! keep (version 2) a custom digest.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -63,8 +64,8 @@ impl Id {
         }))
     }
 
-    /// Element `nth`, counted from 1, of the list this ID names. The new ID's receiver is the list, and it repeats the
-    /// list's field, arguments, module, view and scope.
+    /// Element `nth`, counted from 1, of the list this ID names. The new ID's receiver is the list,
+    /// and it repeats the list's field, arguments, module, view and scope.
     ///
     /// # Errors
     /// [`IdError::NotAList`] and [`IdError::Nth`].
@@ -135,7 +136,8 @@ impl Id {
         Self::place(self.scheme(), self.0.receiver.clone(), call)
     }
 
-    /// The same call under an assigned digest, as Dagger does it. What is built on it depends on that digest.
+    /// The same call under an assigned digest, as Dagger does it. What is built on it depends on
+    /// that digest.
     ///
     /// # Errors
     /// [`IdError::CustomDigest`] under our own rules.
@@ -181,9 +183,10 @@ impl Id {
         )
     }
 
-    /// The same calls under other rules: every digest of the graph is computed anew, and the custom and content digests
-    /// that came with it, which prove nothing, are dropped. This is how a genuine Dagger ID enters our cache. Takes time
-    /// linear in the number of distinct calls. Under Dagger's rules implicit inputs are kept but not hashed.
+    /// The same calls under other rules: every digest of the graph is computed anew, and the custom
+    /// and content digests that came with it, which prove nothing, are dropped. This is how a
+    /// genuine Dagger ID enters our cache. Takes time linear in the number of distinct calls. Under
+    /// Dagger's rules implicit inputs are kept but not hashed.
     #[must_use]
     pub fn rehash(&self, scheme: Scheme) -> Self {
         let order = self.post_order();

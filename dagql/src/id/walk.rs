@@ -1,7 +1,8 @@
-//! Walking the graph of calls: the chain, direct inputs, modules, and every call in dependency order.
+//! Walking the graph of calls: the chain, direct inputs, modules, and every call in dependency
+//! order.
 //!
-//! A call that is reachable on several ways is visited once, so the cost is linear in the number of distinct calls even
-//! where the graph unfolds to an exponentially large tree. No walk recurses.
+//! A call that is reachable on several ways is visited once, so the cost is linear in the number of
+//! distinct calls even where the graph unfolds to an exponentially large tree. No walk recurses.
 
 use std::collections::HashSet;
 
@@ -20,8 +21,8 @@ impl Id {
         self.chain().count()
     }
 
-    /// The objects the last call takes: its receiver first, then every ID in its arguments, sensitive and nested ones
-    /// included, each once. The module is not an input.
+    /// The objects the last call takes: its receiver first, then every ID in its arguments,
+    /// sensitive and nested ones included, each once. The module is not an input.
     #[must_use]
     pub fn inputs(&self) -> Vec<&Self> {
         let mut seen = HashSet::new();
@@ -34,8 +35,8 @@ impl Id {
         inputs
     }
 
-    /// The modules that implement any call of the graph, each once: of this call, then of the IDs in its arguments,
-    /// then of its receiver.
+    /// The modules that implement any call of the graph, each once: of this call, then of the IDs
+    /// in its arguments, then of its receiver.
     #[must_use]
     pub fn modules(&self) -> Vec<&Module> {
         let mut modules: Vec<&Module> = Vec::new();
@@ -52,20 +53,22 @@ impl Id {
             );
             let from = pending.len() + usize::from(id.receiver().is_some());
             id.for_each_input(&mut |input| pending.push(input));
-            // The stack is popped from the end: the receiver stays below the arguments, which are popped in order.
+            // The stack is popped from the end: the receiver stays below the arguments, which are
+            // popped in order.
             pending[from..].reverse();
         }
         modules
     }
 
-    /// Every distinct call of the graph, each after everything it refers to (receiver, module, arguments that are not
-    /// sensitive as well as those that are); this ID is the last.
+    /// Every distinct call of the graph, each after everything it refers to (receiver, module,
+    /// arguments that are not sensitive as well as those that are); this ID is the last.
     #[must_use]
     pub fn post_order(&self) -> Vec<&Self> {
         self.order(true)
     }
 
-    /// [`Self::post_order`] without what only sensitive arguments refer to: the calls an encoding holds.
+    /// [`Self::post_order`] without what only sensitive arguments refer to: the calls an encoding
+    /// holds.
     pub(crate) fn public_post_order(&self) -> Vec<&Self> {
         self.order(false)
     }

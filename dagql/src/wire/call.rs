@@ -1,7 +1,7 @@
 //! One call on the wire: finding what it refers to, and turning it into a [`Call`].
 //!
-//! [`scan`] comes first and alone enforces the bounds on arguments, values and nesting; [`parse`] then reads the same
-//! bytes into memory and may recurse.
+//! [`scan`] comes first and alone enforces the bounds on arguments, values and nesting; [`parse`]
+//! then reads the same bytes into memory and may recurse.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,8 +37,8 @@ impl Budget {
 /// Told of each digest a call refers to.
 type Refer<'r, 'a> = &'r mut dyn FnMut(&'a str) -> Result<(), WireError>;
 
-/// Calls `refer` with the digest of the receiver, of the module's call and of each ID in the arguments, in the order of
-/// the bytes.
+/// Calls `refer` with the digest of the receiver, of the module's call and of each ID in the
+/// arguments, in the order of the bytes.
 pub(super) fn scan<'a>(
     call: &'a [u8],
     budget: &mut Budget,
@@ -235,7 +235,11 @@ pub(super) fn parse<'a>(
     let (mut receiver, mut ty, mut field_name, mut nth) = (None, None, None, None);
     let (mut module, mut digest, mut view, mut custom, mut content) =
         (None, None, None, None, None);
-    let mut args = Vec::new();
+    let mut args = Vec::with_capacity(
+        Fields::new(bytes)
+            .filter(|field| matches!(field, Ok((4, _))))
+            .count(),
+    );
     let mut inputs: Vec<ImplicitInput> = Vec::new();
     for field in Fields::new(bytes) {
         match field? {
@@ -255,15 +259,14 @@ pub(super) fn parse<'a>(
             (10, value) => once(&mut view, names.text(value.text()?))?,
             (11, value) => once(&mut custom, value.boolean()?)?,
             (12, value) if scheme != Scheme::Xxh3V1 => {
-                once(&mut content, Digest::parse(value.text()?)?)?
+                once(&mut content, Digest::parse(value.text()?)?)?;
             }
             (100, value) if scheme == Scheme::Blake3 => {
-                inputs.push(parse_input(value.bytes()?, names)?)
+                inputs.push(parse_input(value.bytes()?, names)?);
             }
             _ => {}
         }
     }
-    args.shrink_to_fit();
     let digest = digest.unwrap_or("");
     if let Some(content) = content.as_ref().filter(|_| scheme == Scheme::Blake3) {
         return Err(WireError::Claim(content.clone()));

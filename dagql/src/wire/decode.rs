@@ -1,9 +1,11 @@
 //! Reading and verifying an ID.
 //!
-//! 1. *Table* (`wire/table.rs`): the bytes become a list of undecoded calls with resolved references, ordered so that
-//!    each call comes after what it refers to. Cycles, gaps and excess are found here.
-//! 2. *Rules*: a root under `blake3:` is checked under our rules, any other under both versions of Dagger's, the older
-//!    one first. The versions differ in the digest of every call without receiver, so the wrong one fails at once.
+//! 1. *Table* (`wire/table.rs`): the bytes become a list of undecoded calls with resolved
+//!    references, ordered so that each call comes after what it refers to. Cycles, gaps and excess
+//!    are found here.
+//! 2. *Rules*: a root under `blake3:` is checked under our rules, any other under both versions of
+//!    Dagger's, the older one first. The versions differ in the digest of every call without
+//!    receiver, so the wrong one fails at once.
 //! 3. *Build*: in that order each call is parsed, its digest is computed and compared.
 
 use super::call::{self, Names, Parsed};
@@ -24,7 +26,8 @@ pub(super) fn dag(bytes: &[u8], limits: &Limits) -> Result<Decoded, WireError> {
     }
     match build(Scheme::Xxh3V1) {
         Ok(decoded) => Ok(decoded),
-        // Other rules can only help where a digest did not match. If neither fit, the ones that fitted longer tell more.
+        // Other rules can only help where a digest did not match. If neither fit, the ones that
+        // fitted longer tell more.
         Err((verified, error @ WireError::Forged { .. })) => build(Scheme::Xxh3V2)
             .map_err(|(later, other)| if later > verified { other } else { error }),
         Err((_, error)) => Err(error),
@@ -37,6 +40,8 @@ struct Build<'t, 'a> {
     scheme: Scheme,
     built: Vec<Option<Id>>,
     names: Names<'a>,
+    /// Scratch space for one call's preimage.
+    preimage: Vec<u8>,
     /// Calls whose digest was computed and matched.
     verified: usize,
     claims: usize,
@@ -49,6 +54,7 @@ impl<'t, 'a> Build<'t, 'a> {
             scheme,
             built: vec![None; table.len()],
             names: Names::default(),
+            preimage: Vec::new(),
             verified: 0,
             claims: 0,
         }
@@ -75,7 +81,8 @@ impl<'t, 'a> Build<'t, 'a> {
         let mut references = self.table.references(at).iter();
         let built = &self.built;
         let mut resolve = |digest: &'a str| {
-            // Both passes see the references in the order of the bytes. Should that ever change, this must not pass.
+            // Both passes see the references in the order of the bytes. Should that ever change,
+            // this must not pass.
             let reference = references
                 .next()
                 .filter(|next| std::ptr::eq(next.digest, digest));
@@ -92,7 +99,8 @@ impl<'t, 'a> Build<'t, 'a> {
         self.verify(parsed)
     }
 
-    /// Compares the claimed digest with the computed one, or counts the claim where there is nothing to compute.
+    /// Compares the claimed digest with the computed one, or counts the claim where there is
+    /// nothing to compute.
     fn verify(&mut self, parsed: Parsed<'a>) -> Result<Id, WireError> {
         let Parsed {
             receiver,
@@ -116,7 +124,9 @@ impl<'t, 'a> Build<'t, 'a> {
             self.claims += usize::from(!proven);
             return Ok(id);
         }
-        let computed = rules.call(receiver.as_ref(), &call);
+        self.preimage.clear();
+        rules.call_preimage(receiver.as_ref(), &call, &mut self.preimage);
+        let computed = rules.finish(&self.preimage);
         if computed != *claimed {
             let claimed = Digest::parse(claimed)?;
             return Err(WireError::Forged {

@@ -42,7 +42,8 @@ pub(super) fn dag(id: &Id, limits: &Limits) -> Result<Vec<u8>, WireError> {
             key: part.digest().to_string(),
             value: Some(message(part)),
         };
-        // Concatenated messages merge, so one entry at a time gives the same bytes as all of them together.
+        // Concatenated messages merge, so one entry at a time gives the same bytes as all of them
+        // together.
         let one = Dag {
             root_digest: String::new(),
             calls_by_digest: vec![entry],

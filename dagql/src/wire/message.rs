@@ -1,9 +1,10 @@
 //! The messages of `callpbv1`, as they are written.
 //!
-//! Reading does not go through these types (see `wire/reader.rs` for why), but tests read with them to check the
-//! reader, and build hostile IDs from them.
+//! Reading does not go through these types (see `wire/reader.rs` for why), but tests read with them
+//! to check the reader, and build hostile IDs from them.
 
-/// A graph of calls. On the wire a map is a list of key and value, so the sorted list *is* the deterministic map.
+/// A graph of calls. On the wire a map is a list of key and value, so the sorted list *is* the
+/// deterministic map.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Dag {
     #[prost(string, tag = "1")]
@@ -21,7 +22,8 @@ pub(super) struct Entry {
     pub(super) value: Option<Call>,
 }
 
-/// One call. Tags 5 and 6 were used by older versions, 13 by a newer one; all three are skipped when read.
+/// One call. Tags 5 and 6 were used by older versions, 13 by a newer one; all three are skipped
+/// when read.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Call {
     #[prost(string, tag = "1")]

@@ -1,11 +1,12 @@
 //! Protobuf fields, read in place.
 //!
-//! Reading with generated message types would copy every digest of a call four times and, worse, let two bytes of an
-//! empty argument become dozens of bytes of memory before any limit is checked. So the reader yields fields as slices
-//! of the input, and whoever asks for them counts.
+//! Reading with generated message types would copy every digest of a call four times and, worse,
+//! let two bytes of an empty argument become dozens of bytes of memory before any limit is checked.
+//! So the reader yields fields as slices of the input, and whoever asks for them counts.
 //!
-//! It is stricter than protobuf demands: a known field with the wrong wire type is an error instead of unknown, and
-//! callers refuse a second value for a singular field ([`once`]). Honest encoders write neither.
+//! It is stricter than protobuf demands: a known field with the wrong wire type is an error instead
+//! of unknown, and callers refuse a second value for a singular field ([`once`]). Honest encoders
+//! write neither.
 
 use super::WireError;
 
@@ -33,6 +34,7 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
+    #[inline]
     fn field(&mut self) -> Result<(u64, Field<'a>), WireError> {
         let key = self.varint()?;
         let field = match key & 7 {
@@ -59,6 +61,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         // Most field keys and lengths are a single byte.
         match *self.rest {
@@ -86,6 +89,7 @@ impl<'a> Fields<'a> {
         Err(malformed("a number of more than 64 bits".to_owned()))
     }
 
+    #[inline]
     fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
         let (taken, rest) = self
             .rest
@@ -99,6 +103,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u64, Field<'a>), WireError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;

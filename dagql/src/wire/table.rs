@@ -1,7 +1,8 @@
-//! The calls of an encoded graph as bytes, with their references resolved to positions and put in order.
+//! The calls of an encoded graph as bytes, with their references resolved to positions and put in
+//! order.
 //!
-//! All three steps read the input front to back or walk small arrays: the bytes of a call are then touched only once
-//! more, when the call is built. No step recurses along references.
+//! All three steps read the input front to back or walk small arrays: the bytes of a call are then
+//! touched only once more, when the call is built. No step recurses along references.
 
 use std::collections::HashMap;
 
@@ -17,7 +18,8 @@ pub(super) struct Table<'a> {
     calls: Vec<(&'a str, &'a [u8])>,
     /// The references of all calls, those of one call side by side.
     references: Vec<Reference<'a>>,
-    /// Where the references of each call end in `references`; they start where those of the one before end.
+    /// Where the references of each call end in `references`; they start where those of the one
+    /// before end.
     ends: Vec<usize>,
 }
 
@@ -31,7 +33,8 @@ pub(super) struct Reference<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Splits `bytes` into calls and resolves their references, checking every limit that bounds memory.
+    /// Splits `bytes` into calls and resolves their references, checking every limit that bounds
+    /// memory.
     pub(super) fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, WireError> {
         let (root, calls) = split(bytes, limits)?;
         let mut index = HashMap::with_capacity(calls.len());
