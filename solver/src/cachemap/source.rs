@@ -194,3 +194,6 @@ fn git(rest: &str, attrs: &BTreeMap<String, String>, profile: Profile) -> Result
     }
     Ok(key)
 }
+
+#[cfg(test)]
+mod tests;

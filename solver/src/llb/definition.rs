@@ -142,8 +142,8 @@ impl Definition {
     ///
     /// # Errors
     ///
-    /// For an operation that does not decode, has no body or no such input, for a cycle-free graph
-    /// that does not end in a terminal operation, and beyond [`decode::OPS_MAX`] operations.
+    /// For an operation that does not decode or has no body, for an input that is not there, for a
+    /// definition that does not end in a terminal operation, and beyond a million operations.
     pub fn output(&self) -> Result<Option<Output>, Error> {
         decode::output(self)
     }
