@@ -6,11 +6,14 @@
 mod bad_input;
 mod cancel;
 mod concurrency;
+mod core_api;
 mod cprogram;
 mod digests;
 mod examples;
+mod folding;
 mod harness;
 mod layering;
+mod salt;
 mod secrets;
 mod tidy;
 
