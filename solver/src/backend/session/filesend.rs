@@ -60,7 +60,8 @@ pub enum DirectoryMode {
     /// They stay.
     #[default]
     Merge,
-    /// They are removed: the directory mirrors the export.
+    /// They are removed: the directory mirrors the export. Give the `local` exporter the attribute `mode=delete` too:
+    /// only then does the daemon send all platforms in one transfer, and others are refused.
     Mirror,
 }
 

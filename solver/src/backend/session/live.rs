@@ -32,11 +32,13 @@ struct Live {
     targets: Arc<FileSendTargets>,
     secrets: Arc<Secrets>,
     stores: Arc<ContentStores>,
+    ssh: Arc<SshAgents>,
+    uploads: Arc<Uploads>,
+    auth: Arc<RegistryAuth>,
     /// Makes names unique among runs against one daemon.
     run: String,
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn address() -> Option<Address> {
     let Some(address) = std::env::var("BUILDKIT_TEST_ADDR")
         .ok()
@@ -54,12 +56,20 @@ impl Live {
             .await
             .unwrap();
         let (dirs, targets) = (Arc::new(LocalDirs::new()), Arc::new(FileSendTargets::new()));
+        let (ssh, uploads, auth) = (
+            Arc::new(SshAgents::new()),
+            Arc::new(Uploads::new()),
+            Arc::new(RegistryAuth::new()),
+        );
         let (secrets, stores) = (Arc::new(Secrets::new()), Arc::new(ContentStores::new()));
         let config = SessionConfig {
             local_dirs: dirs.clone(),
             targets: targets.clone(),
             secrets: secrets.clone(),
             content: stores.clone(),
+            ssh: ssh.clone(),
+            uploads: uploads.clone(),
+            auth: auth.clone(),
             ..SessionConfig::default()
         };
         let session = Session::start(&client, config).await.unwrap();
@@ -70,6 +80,9 @@ impl Live {
             targets,
             secrets,
             stores,
+            ssh,
+            uploads,
+            auth,
             run: new_id(),
         })
     }
@@ -433,14 +446,118 @@ async fn a_closed_session_is_gone_for_the_daemon() {
     assert!(live.client.solve(request).await.is_err());
 }
 
-/// Prints how long 20,000 unchanged files take; `hack` scripts compare the number with other clients. Not a check.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: needs a quiet machine and an optimised build"]
-#[expect(clippy::print_stderr, reason = "the measurement is the purpose")]
-async fn measure_unchanged_files() {
+#[tokio::test]
+async fn a_mirrored_directory_loses_other_files() {
     let Some(live) = Live::start().await else {
         return;
     };
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("stale"), "").unwrap();
+    let tree = FileOp::new(None)
+        .mkfile("/fresh", 0o644, "f", MkfileOptions::default())
+        .build(Constraints::default())
+        .unwrap();
+    live.targets.set(
+        0,
+        Target::Directory {
+            path: dir.path().to_owned(),
+            mode: DirectoryMode::Mirror,
+        },
+    );
+    live.export(&tree, "local", &[("mode", "delete")]).await;
+    let names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["fresh"]);
+}
+
+#[tokio::test]
+async fn an_ssh_mount_finds_its_agent_or_says_that_there_is_none() {
+    let Some(live) = Live::start().await else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("agent")).unwrap();
+    let id = format!("agent-{}", live.run);
+    let step = || {
+        let agent = crate::llb::exec::SshAgent::new(&id).target("/run/agent");
+        let exec = Exec::new(
+            Some(busybox()),
+            ["/bin/busybox", "test", "-S", "/run/agent"],
+        )
+        .ssh_agent(agent);
+        exec.build().unwrap().root().unwrap().clone()
+    };
+    let error = live
+        .solve(&step(), SolveOptions::default())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("no SSH agent is offered"),
+        "{error}"
+    );
+    live.ssh.insert(&id, dir.path().join("agent"));
+    live.solve(&step(), SolveOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_becomes_a_source() {
+    let Some(live) = Live::start().await else {
+        return;
+    };
+    let url = live.uploads.add(std::io::Cursor::new(vec![9; 100_000]));
+    let options = crate::llb::source::HttpOptions {
+        filename: Some("data".into()),
+        ..Default::default()
+    };
+    let out = live
+        .export_dir(&crate::llb::source::http(&url, options).unwrap())
+        .await;
+    assert_eq!(
+        fs::read(out.path().join("out/data")).unwrap(),
+        vec![9; 100_000]
+    );
+}
+
+/// `BUILDKIT_TEST_PRIVATE_REGISTRY` is `host:port user password` of a registry that the daemon reaches without TLS.
+#[tokio::test]
+async fn a_private_registry_accepts_the_sessions_credentials() {
+    let Some(live) = Live::start().await else {
+        return;
+    };
+    let Ok(registry) = std::env::var("BUILDKIT_TEST_PRIVATE_REGISTRY") else {
+        return;
+    };
+    let [host, user, password] = registry.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("three words")
+    };
+    let name = format!("{host}/session-{}", live.run);
+    let attrs = |auth: &str| {
+        BTreeMap::from([
+            ("name".into(), format!("{name}:{auth}")),
+            ("push".into(), "true".into()),
+        ])
+    };
+    let push = |auth: &str| SolveOptions {
+        exporters: vec![Exporter {
+            kind: "image".into(),
+            attrs: attrs(auth),
+        }],
+        ..SolveOptions::default()
+    };
+    let error = live.solve(&busybox(), push("anonymous")).await.unwrap_err();
+    assert!(!error.to_string().contains(password), "{error}");
+    live.auth.add(host, user, password.to_owned());
+    live.solve(&busybox(), push("known")).await.unwrap();
+}
+
+/// Prints how long 20,000 unchanged files take, connection and session included; with `MEASURE_BUILDCTL` (the path of
+/// a buildctl) the same for buildctl, alternately. Not a check.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: needs a quiet machine and an optimised build"]
+async fn measure_unchanged_files() {
+    let Some(address) = address() else { return };
     let source = tempfile::tempdir().unwrap();
     for dir in 0..200 {
         let dir = source.path().join(format!("dir{dir:03}"));
@@ -449,21 +566,67 @@ async fn measure_unchanged_files() {
             fs::write(dir.join(format!("file{file:03}")), format!("{file}\n")).unwrap();
         }
     }
-    let root = std::env::var_os("MEASURE_DIR").map_or_else(|| source.path().to_owned(), Into::into);
-    live.dirs.insert("src", LocalDir::new(root));
-    for round in 0..6 {
-        let hint = Some(live.run.clone());
-        let exclude = vec![format!("no-such-{round}-{}", live.run)];
-        let source = local(
-            "src",
-            LocalOptions {
-                shared_key_hint: hint,
-                exclude,
-                ..LocalOptions::default()
-            },
-        );
+    let hint = Some(new_id());
+    let output = local(
+        "src",
+        LocalOptions {
+            shared_key_hint: hint,
+            ..LocalOptions::default()
+        },
+    );
+    let definition = Definition::marshal(Some(&output), &Constraints::default()).to_pb();
+    let llb = source.path().with_extension("llb");
+    fs::write(&llb, proto::gowire::encode(&definition)).unwrap();
+    for round in 0..8 {
         let start = Instant::now();
-        live.solve(&source, SolveOptions::default()).await.unwrap();
-        eprintln!("round {round}: {:.3} s", start.elapsed().as_secs_f64());
+        let client = Client::connect(&address, &ConnectOptions::default())
+            .await
+            .unwrap();
+        let dirs = LocalDirs::from_iter([("src", LocalDir::new(source.path()))]);
+        let config = SessionConfig {
+            local_dirs: Arc::new(dirs),
+            ..SessionConfig::default()
+        };
+        let session = Session::start(&client, config).await.unwrap();
+        let options = SolveOptions {
+            session: session.id().to_owned(),
+            ..SolveOptions::default()
+        };
+        client
+            .solve(SolveRequest::new(
+                SolveInput::Definition(definition.clone()),
+                options,
+            ))
+            .await
+            .unwrap();
+        let ours = start.elapsed().as_secs_f64();
+        let walk = {
+            let start = Instant::now();
+            walkdir::WalkDir::new(source.path())
+                .into_iter()
+                .filter(|e| e.as_ref().unwrap().metadata().is_ok())
+                .count();
+            start.elapsed().as_secs_f64()
+        };
+        let mut theirs = String::new();
+        if let Some(buildctl) = std::env::var_os("MEASURE_BUILDCTL") {
+            let start = Instant::now();
+            let status = std::process::Command::new(buildctl)
+                .args([
+                    "--addr",
+                    &address.to_string(),
+                    "build",
+                    "--progress",
+                    "quiet",
+                    "--local",
+                ])
+                .arg(format!("src={}", source.path().display()))
+                .stdin(fs::File::open(&llb).unwrap())
+                .status();
+            assert!(status.unwrap().success());
+            theirs = format!("  buildctl {:.3} s", start.elapsed().as_secs_f64());
+        }
+        eprintln!("round {round}: {ours:.3} s{theirs}  stat walk {walk:.3} s");
     }
+    fs::remove_file(llb).unwrap();
 }

@@ -103,10 +103,7 @@ async fn copy(
     path: PathBuf,
 ) {
     let upload = async {
-        let outcome = to_agent(inbound, writer, &path).await;
-        if let Err(status) = outcome {
-            return Err(status);
-        }
+        to_agent(inbound, writer, &path).await?;
         // The step has finished writing; what the agent still has to say follows through the other direction.
         std::future::pending().await
     };
@@ -147,7 +144,7 @@ async fn from_agent(
         if length == 0
             || sender
                 .send(Ok(BytesMessage {
-                    data: chunk.freeze().into(),
+                    data: chunk.freeze(),
                 }))
                 .await
                 .is_err()

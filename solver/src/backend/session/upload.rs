@@ -92,7 +92,7 @@ impl Upload for UploadService {
         })?;
         let name = id.to_owned();
         let messages = ReaderStream::with_capacity(reader, CHUNK).map(move |chunk| match chunk {
-            Ok(data) => Ok(BytesMessage { data: data.into() }),
+            Ok(data) => Ok(BytesMessage { data }),
             Err(e) => Err(Status::unknown(format!("upload {name:?}: read: {e}"))),
         });
         Ok(Response::new(Box::pin(messages)))

@@ -190,8 +190,12 @@ impl Stage {
         if old.is_some() && (is_dir(new) || is_dir(old)) {
             self.remove(to, path, name)?;
         }
-        rustix::fs::renameat(from, name, to, name).map_err(|e| at("replace", e))?;
-        Ok(false)
+        match rustix::fs::renameat(from, name, to, name) {
+            Ok(()) => Ok(false),
+            // Another platform of the same export has created the directory in between.
+            Err(Errno::EXIST | Errno::NOTEMPTY) if is_dir(new) => Ok(true),
+            Err(e) => Err(at("replace", e)),
+        }
     }
 
     /// Removes an entry of the target, with everything below it.
