@@ -1,8 +1,9 @@
 //! A tree of files as data: what a directory entry is, and a trait to read a whole tree.
 //!
 //! Layers, archives and content hashes all speak in [`Meta`]. A [`Tree`] is read by path, never
-//! through symbolic links; [`DirTree`] is a real directory, [`MemTree`] one made of values, for
-//! tests and for trees that exist only as a plan (a `mkfile` that has not run).
+//! through symbolic links; [`DirTree`] is a real directory, [`ArchiveTree`] the content of a tar
+//! file, [`MemTree`] one made of values, for tests and for trees that exist only as a plan (a
+//! `mkfile` that has not run).
 //! [`walk`] lists a tree in the order of every format here: a directory before its content,
 //! names by their bytes.
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::{ENTRIES_MAX, Meta, Tree};
 use crate::tar::{Reader, TarError};
 
-/// See the module.
+/// The files of an archive, read from it on demand.
 pub struct ArchiveTree {
     file: File,
     entries: BTreeMap<PathBuf, Node>,
