@@ -26,6 +26,9 @@ use crate::error::CliError;
 /// Time between two frames of a live display: ten a second.
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Events drawn in one write.
+const BATCH_EVENTS_MAX: usize = 256;
+
 /// Turns events into bytes.
 trait Renderer: Send {
     /// Takes an event into account, and writes what can be written at once.
@@ -116,11 +119,12 @@ async fn draw(
     let mut out = Guarded { failed: false };
     let mut frames = tokio::time::interval(FRAME_INTERVAL);
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut batch = Vec::new();
     loop {
         tokio::select! {
-            event = events.recv() => match event {
-                Some(event) => out.attempt(|out| renderer.event(&event, out)),
-                None => break,
+            count = events.recv_many(&mut batch, BATCH_EVENTS_MAX) => match count {
+                0 => break,
+                _ => out.events(renderer.as_mut(), batch.drain(..)),
             },
             _ = frames.tick() => {
                 out.attempt(|out| renderer.frame(event::now(), Size::of_stderr(), out));
@@ -128,9 +132,10 @@ async fn draw(
             _ = &mut stopped => break,
         }
     }
-    while let Ok(event) = events.try_recv() {
-        out.attempt(|out| renderer.event(&event, out));
-    }
+    out.events(
+        renderer.as_mut(),
+        std::iter::from_fn(|| events.try_recv().ok()),
+    );
     out.attempt(|out| renderer.finish(event::now(), Size::of_stderr(), out));
 }
 
@@ -140,6 +145,11 @@ struct Guarded {
 }
 
 impl Guarded {
+    /// Several events in one write: a cached build makes thousands within a moment.
+    fn events(&mut self, renderer: &mut dyn Renderer, mut events: impl Iterator<Item = Event>) {
+        self.attempt(|out| events.try_for_each(|event| renderer.event(&event, out)));
+    }
+
     /// One step of a renderer, written in one piece.
     fn attempt(&mut self, step: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
         if self.failed {

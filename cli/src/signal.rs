@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use dagop::event::{Event, Warning};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{CANCELLED, CliError};
-use crate::output;
 
 /// How long cancelled work may take to wind up before the process ends without it.
 pub(crate) const WIND_UP_MAX: Duration = Duration::from_secs(10);
 
-/// Listens from now on. The token is cancelled by the first signal.
-pub(crate) fn listen() -> Result<CancellationToken, CliError> {
+/// Listens from now on. The token is cancelled by the first signal, and the display told.
+pub(crate) fn listen(display: UnboundedSender<Event>) -> Result<CancellationToken, CliError> {
     let open = |kind| {
         signal(kind)
             .map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")))
@@ -22,13 +23,23 @@ pub(crate) fn listen() -> Result<CancellationToken, CliError> {
         open(SignalKind::terminate())?,
     );
     let token = CancellationToken::new();
-    tokio::spawn(watch(signals, token.clone()));
+    tokio::spawn(watch(signals, token.clone(), display));
     Ok(token)
 }
 
-async fn watch((mut interrupt, mut terminate): (Signal, Signal), token: CancellationToken) {
+async fn watch(
+    (mut interrupt, mut terminate): (Signal, Signal),
+    token: CancellationToken,
+    display: UnboundedSender<Event>,
+) {
     next(&mut interrupt, &mut terminate).await;
-    output::to_stderr("stopping; once more to stop at once\n");
+    let stopping = Warning {
+        vertex: None,
+        message: "stopping; a second signal ends dagop at once".to_owned(),
+        detail: Vec::new(),
+    };
+    // Fails when the display has ended already, and with it the work.
+    _ = display.send(Event::Warning(stopping));
     token.cancel();
     next(&mut interrupt, &mut terminate).await;
     end_process();

@@ -123,6 +123,7 @@ mod tests {
             abcdefghijklmnopqrstuvwxy     1.5MB  1h00m ago      3  in use     make all
             abcdefghijklmnopqrstuvwxy     1.5MB          -      3  mutable    make all
             2 records, 3.0MB in all, 1.5MB of it reclaimable
-        "#]].assert_eq(&table);
+        "#]]
+        .assert_eq(&table);
     }
 }

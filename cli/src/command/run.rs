@@ -50,9 +50,9 @@ struct Everything<'a> {
 pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> {
     let input = Input::read(&args)?;
     let output = Output::open(args.output.as_deref())?;
-    let cancel = signal::listen()?;
     let mode = config.progress(&args.progress);
     let (events, display) = progress::start(mode, config.colour())?;
+    let cancel = signal::listen(events.clone())?;
     let options = SessionOptions {
         workdir: workdir(args.session.session_dir.as_deref())?,
         allow: args.session.allow,
@@ -179,8 +179,8 @@ fn show_report(report: &Report, mode: ProgressMode) {
     for notice in &report.notices {
         output::to_stderr(&format!("warning: {notice}\n"));
     }
-    // Behind JSON events there are only JSON events.
-    if mode != ProgressMode::Json {
+    // Behind JSON events there are only JSON events, and a document that was refused made no build.
+    if mode != ProgressMode::Json && report.summary.calls > 0 {
         let id = report.build.id.get(..12).unwrap_or(&report.build.id);
         output::to_stderr(&format!("build {id}: {}\n", report.summary.line()));
     }

@@ -25,11 +25,11 @@ pub(crate) async fn serve(config: &Config, args: ServeArgs) -> Result<(), CliErr
         let hint = "set a token with DAGOP_SESSION_TOKEN, or listen on 127.0.0.1";
         return Err(CliError::usage(message).with_hint(hint));
     }
-    let cancel = signal::listen()?;
     let listener = TcpListener::bind(address).await;
     let listener = listener
         .map_err(|error| CliError::failed(format!("cannot listen on {address}: {error}")))?;
     let (events, display) = progress::start(config.progress(&args.progress), config.colour())?;
+    let cancel = signal::listen(events.clone())?;
     let options = SessionOptions {
         workdir: workdir(args.session.session_dir.as_deref())?,
         allow: args.session.allow,

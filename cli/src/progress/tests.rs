@@ -242,7 +242,14 @@ fn tty_draws_over_the_last_frame() {
              = withExec(args: ["make"])                          failed 2.0s^[K
              > slow                                                     0.1s^[K
              - stdout                                                   3.4s^[K
-            ^[J^[?7h^[7F^[J = withExec(args: ["make"])                          failed 2.0s
+            ^[J^[?7h^[7F^[?7l[+] 3.7s 5/6 vertices (2 cached), 3 calls^[K
+             = from(address: "alpine")                         resolved 1.2s^[K
+             = helper                                                 cached^[K
+             = left over                                          not needed^[K
+             = withExec(args: ["make"])                          failed 2.0s^[K
+             = slow                                           cancelled 0.2s^[K
+             > for ever                                                 0.2s^[K
+            ^[J^[?7hwithExec(args: ["make"])
                | cc -o hello hello.c
                | 100%
         "#]],

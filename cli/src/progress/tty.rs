@@ -6,8 +6,8 @@
 //! lines than the terminal has rows: what has ended gives way first, oldest first, then what
 //! running vertices wrote, then the running ones that started last.
 //!
-//! Nothing else may write to the terminal between the first frame and [`Renderer::finish`], which
-//! clears the frame and leaves the failed vertices with the end of what they wrote.
+//! Nothing else may write to the terminal between the first frame and the last, which stays, with
+//! the end of what failed vertices wrote below it.
 
 use std::io::{self, Write};
 
@@ -77,10 +77,22 @@ impl Tty {
         )
     }
 
-    fn body(&self, now: UnixMillis, columns: usize) -> Vec<Line> {
+    fn body(&self, now: UnixMillis, size: Size) -> Vec<Line> {
+        let columns = size.columns;
         let mut lines = Vec::new();
+        // No frame shows more of the ended ones than it has rows.
+        let ended = self
+            .model
+            .vertices()
+            .filter(|vertex| vertex.outcome().is_some())
+            .count();
+        let mut hidden = ended.saturating_sub(size.rows);
         for vertex in self.model.vertices() {
-            self.vertex_lines(vertex, now, columns, &mut lines);
+            if hidden > 0 && vertex.outcome().is_some() {
+                hidden -= 1;
+            } else {
+                self.vertex_lines(vertex, now, columns, &mut lines);
+            }
         }
         let mut quiet: Vec<_> = self.model.running_calls.iter().collect();
         quiet.sort_by_key(|(number, _)| **number);
@@ -192,7 +204,7 @@ impl Renderer for Tty {
             return Ok(());
         }
         // The header takes one row, the cursor below the frame another.
-        let lines = fit(self.body(now, size.columns), size.rows.saturating_sub(2));
+        let lines = fit(self.body(now, size), size.rows.saturating_sub(2));
         self.rewind(out)?;
         write!(out, "\x1b[?7l")?;
         for warning in self.warnings.drain(..) {
@@ -211,19 +223,15 @@ impl Renderer for Tty {
         Ok(())
     }
 
+    /// The last frame stays, and below it what the failed vertices wrote.
     fn finish(&mut self, now: UnixMillis, size: Size, out: &mut dyn Write) -> io::Result<()> {
-        self.rewind(out)?;
-        write!(out, "\x1b[J")?;
-        for warning in self.warnings.drain(..) {
-            writeln!(out, "WARNING: {warning}")?;
-        }
+        self.frame(now, size, out)?;
+        self.drawn = 0;
         for vertex in self.model.vertices() {
-            if vertex.outcome() != Some(Outcome::Failed) {
+            if vertex.outcome() != Some(Outcome::Failed) || vertex.log.is_empty() {
                 continue;
             }
-            let right = format!("failed {}", text::duration(vertex.elapsed(now)));
-            let line = columns_of(" = ", &vertex.label(), &right, size.columns);
-            writeln!(out, "{}", self.paint(Some(Outcome::Failed), line))?;
+            writeln!(out, "{}", text::one_line(&vertex.label(), size.columns))?;
             for line in &vertex.log {
                 writeln!(out, "   | {line}")?;
             }
