@@ -552,7 +552,126 @@ async fn a_private_registry_accepts_the_sessions_credentials() {
     live.solve(&busybox(), push("known")).await.unwrap();
 }
 
-/// Prints how long 20,000 unchanged files take, connection and session included; with `MEASURE_BUILDCTL` (the path of
+/// Everything that a directory can hold and that has a meaning in a build context.
+fn every_kind_of_entry(root: &Path) -> std::os::unix::net::UnixListener {
+    use rustix::fs::{CWD, FileType, XattrFlags, makedev, mknodat};
+    for dir in ["a", "a.d", "a/b", "ignored/keep", "z"] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    for file in [
+        "a/b/f",
+        "a-file",
+        "a.d/x",
+        "ignored/drop",
+        "ignored/keep/me",
+        "ä ö",
+        "z/last",
+        "q?[x]",
+    ] {
+        fs::write(root.join(file), file).unwrap();
+    }
+    fs::write(root.join("large"), vec![1; 300_000]).unwrap();
+    fs::set_permissions(root.join("a-file"), fs::Permissions::from_mode(0o6751)).unwrap();
+    fs::set_permissions(root.join("z"), fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::hard_link(root.join("a/b/f"), root.join("z/linked")).unwrap();
+    fs::hard_link(root.join("ignored/drop"), root.join("kept-name")).unwrap();
+    symlink("../a-file", root.join("a/up")).unwrap();
+    symlink("/a/b", root.join("absolute")).unwrap();
+    symlink("nowhere", root.join("dangling")).unwrap();
+    mknodat(CWD, root.join("fifo"), FileType::Fifo, 0o640.into(), 0).unwrap();
+    let null = mknodat(
+        CWD,
+        root.join("null"),
+        FileType::CharacterDevice,
+        0o666.into(),
+        makedev(1, 3),
+    );
+    assert!(
+        matches!(null, Ok(()) | Err(rustix::io::Errno::PERM)),
+        "{null:?}"
+    );
+    let set = rustix::fs::setxattr(
+        root.join("a-file"),
+        "user.tag",
+        b"value",
+        XattrFlags::empty(),
+    );
+    assert!(
+        matches!(set, Ok(()) | Err(rustix::io::Errno::OPNOTSUPP)),
+        "{set:?}"
+    );
+    std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap()
+}
+
+/// `BUILDKIT_TEST_BUILDCTL` is the path of a buildctl. The same directory is sent by both clients; what the daemon then
+/// has is exported as tar by each, and must be the same bytes.
+#[tokio::test]
+async fn the_daemon_gets_what_it_gets_from_buildctl() {
+    let Some(live) = Live::start().await else {
+        return;
+    };
+    let Some(buildctl) = std::env::var_os("BUILDKIT_TEST_BUILDCTL") else {
+        return;
+    };
+    let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let _listener = every_kind_of_entry(source.path());
+    live.dirs.insert("src", LocalDir::new(source.path()));
+    let list = |patterns: &[&str]| patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+    let cases = [
+        LocalOptions::default(),
+        LocalOptions {
+            exclude: list(&["ignored", "!ignored/keep", "**/x"]),
+            ..LocalOptions::default()
+        },
+        LocalOptions {
+            include: list(&["**/f", "z/*"]),
+            ..LocalOptions::default()
+        },
+        LocalOptions {
+            follow_paths: list(&["absolute/f", "a/u*", "ä*"]),
+            ..LocalOptions::default()
+        },
+    ];
+    for (number, case) in cases.into_iter().enumerate() {
+        let shown = format!("{case:?}");
+        let hinted = |client: &str| {
+            let hint = format!("{client}-{number}-{}", live.run);
+            local(
+                "src",
+                LocalOptions {
+                    shared_key_hint: Some(hint),
+                    ..case.clone()
+                },
+            )
+        };
+        let (ours, theirs) = (out.path().join("ours.tar"), out.path().join("theirs.tar"));
+        live.targets.set(0, Target::File(ours.clone()));
+        live.export(&hinted("ours"), "tar", &[]).await;
+        let definition =
+            Definition::marshal(Some(&hinted("theirs")), &Constraints::default()).to_pb();
+        let llb = out.path().join("llb");
+        fs::write(&llb, proto::gowire::encode(&definition)).unwrap();
+        let status = std::process::Command::new(&buildctl)
+            .args([
+                "--addr",
+                &live.client.address().to_string(),
+                "build",
+                "--progress",
+                "quiet",
+                "--local",
+            ])
+            .arg(format!("src={}", source.path().display()))
+            .args(["--output", &format!("type=tar,dest={}", theirs.display())])
+            .stdin(fs::File::open(&llb).unwrap())
+            .status();
+        assert!(status.unwrap().success());
+        let (ours, theirs) = (fs::read(ours).unwrap(), fs::read(theirs).unwrap());
+        assert!(ours.len() > 4096, "{shown}");
+        assert!(ours == theirs, "the trees differ for {shown}");
+    }
+}
+
+/// Prints how long 20,000 unchanged files take, connection and session included; with `BUILDKIT_TEST_BUILDCTL` (the path of
 /// a buildctl) the same for buildctl, alternately. Not a check.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement: needs a quiet machine and an optimised build"]
@@ -609,7 +728,7 @@ async fn measure_unchanged_files() {
             start.elapsed().as_secs_f64()
         };
         let mut theirs = String::new();
-        if let Some(buildctl) = std::env::var_os("MEASURE_BUILDCTL") {
+        if let Some(buildctl) = std::env::var_os("BUILDKIT_TEST_BUILDCTL") {
             let start = Instant::now();
             let status = std::process::Command::new(buildctl)
                 .args([
