@@ -26,10 +26,14 @@ use std::time::{Duration, SystemTime};
 use crate::digest::scheme::Scheme;
 use crate::{Digest, Error, Value};
 
+#[cfg(all(test, not(feature = "shuttle")))]
+mod lease_tests;
 pub(crate) mod rows;
 #[cfg(all(test, feature = "shuttle"))]
 mod shuttle_tests;
 pub(crate) mod table;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod table_tests;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests;
 

@@ -29,8 +29,8 @@ use crate::id::{ArgSpec, Argument, Call, canonical_arguments};
 use crate::policy::{self, CacheDirective, CachePolicy};
 use crate::schema::{FieldDef, Resolver, Role};
 use crate::{
-    Args, CallInfo, Cx, Error, Finished, Id, Kind, Literal, Object, Outcome,
-    ResponsePath, Scope, Session, Value, coerce,
+    Args, CallInfo, Cx, Error, Finished, Id, Kind, Literal, Object, Outcome, ResponsePath, Scope,
+    Session, Value, coerce,
 };
 
 /// How deep resolvers may call each other; a resolver that calls itself under ever new arguments
@@ -178,7 +178,10 @@ fn complete(field: &FieldDef, canonical: &[Argument]) -> Args {
 pub(crate) async fn load_object(caller: &Caller, id: &Id) -> Result<Object, Error> {
     match load(caller, id).await? {
         Value::Object(object) => Ok(object),
-        Value::Null => Err(Error::input(format!("{} is null, there is no object", id.name()))),
+        Value::Null => Err(Error::input(format!(
+            "{} is null, there is no object",
+            id.name()
+        ))),
         other => Err(Error::input(format!(
             "{} is {}, not an object",
             id.name(),
@@ -395,7 +398,10 @@ struct Job {
 async fn cached(caller: &Caller, job: Job) -> (Outcome, Result<Value, Error>) {
     let (session, key) = (&caller.session, &job.info.call_key);
     let cache = session.cache();
-    match cache.table.claim(key, session.key(), caller.parent, cache.now()) {
+    match cache
+        .table
+        .claim(key, session.key(), caller.parent, cache.now())
+    {
         Claim::Hit(value) => (Outcome::Hit, Ok(value)),
         Claim::Join(waiter) => (Outcome::Joined, waiter.wait().await),
         Claim::Run(ticket, waiter) => {
@@ -450,11 +456,7 @@ fn start(caller: &Caller, job: Job, ticket: Ticket<Value>) {
 }
 
 /// The resolver itself, with panics turned into errors.
-async fn resolve(
-    caller: Caller,
-    job: Job,
-    persist: Arc<AtomicBool>,
-) -> Result<Value, Error> {
+async fn resolve(caller: Caller, job: Job, persist: Arc<AtomicBool>) -> Result<Value, Error> {
     let name = job.info.id.name();
     let cx = Cx::new(job.info, caller, persist);
     let Prepared {
@@ -474,7 +476,9 @@ async fn resolve(
                 .map(|text| (*text).to_owned())
                 .or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_default();
-            Err(Error::internal(format!("the resolver of {name} panicked: {text}")))
+            Err(Error::internal(format!(
+                "the resolver of {name} panicked: {text}"
+            )))
         })?;
     if matches!(value, Value::Null) && field.ty.is_non_null() {
         return Err(Error::new(
@@ -512,7 +516,11 @@ impl Announced {
             _ => None,
         };
         let finished = Finished {
-            outcome: if result.is_ok() { outcome } else { Outcome::Failed },
+            outcome: if result.is_ok() {
+                outcome
+            } else {
+                Outcome::Failed
+            },
             duration: self.started.elapsed(),
             result_id,
             error: result.as_ref().err(),

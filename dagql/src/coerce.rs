@@ -63,7 +63,10 @@ pub(crate) fn recorded(schema: &Schema, field: &FieldDef, given: Named) -> Resul
         match given.shift_remove(&arg.name) {
             Some(value) => ordered.push((Arc::clone(&arg.name), argument(schema, arg, value)?)),
             None if arg.ty.is_non_null() => {
-                let default = arg.default.clone().map(|value| (Arc::clone(&arg.name), value));
+                let default = arg
+                    .default
+                    .clone()
+                    .map(|value| (Arc::clone(&arg.name), value));
                 ordered.extend(default);
             }
             None => {}

@@ -95,7 +95,10 @@ impl Cx {
     ///
     /// # Errors
     /// Internal error when the field's type is not a list.
-    pub fn objects<T: ObjectData>(&self, data: impl IntoIterator<Item = T>) -> Result<Value, Error> {
+    pub fn objects<T: ObjectData>(
+        &self,
+        data: impl IntoIterator<Item = T>,
+    ) -> Result<Value, Error> {
         let mut elements = Vec::new();
         for (data, nth) in data.into_iter().zip(1..) {
             let id = self

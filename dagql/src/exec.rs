@@ -32,8 +32,8 @@ mod plan;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests;
 
-use answer::{Answer, NodeId};
 pub use answer::{ANSWER_BYTES_MAX, ANSWER_NODES_MAX};
+use answer::{Answer, NodeId};
 use plan::Plan;
 pub use plan::SELECTIONS_MAX;
 
@@ -58,7 +58,9 @@ pub(crate) async fn execute(caller: Caller, request: Request) -> Response {
     match planned {
         Ok(plan) => {
             let variables = request.variables.unwrap_or_default();
-            Execution::new(caller, Arc::new(plan), variables).run().await
+            Execution::new(caller, Arc::new(plan), variables)
+                .run()
+                .await
         }
         Err(error) => Response::failed(vec![error]),
     }
@@ -178,7 +180,8 @@ impl Execution {
 
     fn respond(mut self) -> Response {
         if !self.errors.is_empty() {
-            self.errors.sort_by_key(|error| error.locations().first().copied());
+            self.errors
+                .sort_by_key(|error| error.locations().first().copied());
             return Response::failed(self.errors);
         }
         let mut exports = IndexMap::new();
@@ -325,8 +328,14 @@ async fn perform(caller: Caller, plan: Arc<Plan>, step: Step) -> Performed {
                 Role::Call(_) => plan.directive(field),
                 _ => None,
             };
-            call::select_coerced(&caller, &receiver, Arc::clone(&def), given.to_vec(), directive)
-                .await
+            call::select_coerced(
+                &caller,
+                &receiver,
+                Arc::clone(&def),
+                given.to_vec(),
+                directive,
+            )
+            .await
         }
         Err(error) => Err(error),
     };

@@ -177,7 +177,8 @@ pub(crate) fn random_text() -> Result<Arc<str>, Error> {
 /// # Errors
 /// A sentence that says what is wrong with the text.
 pub fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let malformed = || format!("`{text}` is not a duration: write for example 90s, 15m, 1h30m or 7d");
+    let malformed =
+        || format!("`{text}` is not a duration: write for example 90s, 15m, 1h30m or 7d");
     let mut seconds: u64 = 0;
     let mut rest = text;
     if rest.is_empty() {
@@ -215,7 +216,16 @@ mod tests {
     fn durations_are_sums_of_units() {
         assert_eq!(parse_ttl("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse_ttl("7d"), Ok(TTL_MAX));
-        for bad in ["", "1", "h", "1h 30m", "1.5h", "99999999999999999999s", "-1h", "1w"] {
+        for bad in [
+            "",
+            "1",
+            "h",
+            "1h 30m",
+            "1.5h",
+            "99999999999999999999s",
+            "-1h",
+            "1w",
+        ] {
             let error = parse_ttl(bad).expect_err(bad);
             assert!(error.contains("is not a duration"), "{bad}: {error}");
         }
@@ -228,7 +238,10 @@ mod tests {
     #[test]
     fn a_recorded_ttl_is_checked_because_ids_come_from_outside() {
         let input = |text: &str| [ImplicitInput::scoped(Scope::Ttl, text)];
-        assert_eq!(recorded_ttl(&input("60")).expect("valid"), Some(Duration::from_secs(60)));
+        assert_eq!(
+            recorded_ttl(&input("60")).expect("valid"),
+            Some(Duration::from_secs(60))
+        );
         assert_eq!(recorded_ttl(&[]).expect("valid"), None);
         for bad in ["0", "604801", "x", "-1"] {
             assert!(recorded_ttl(&input(bad)).is_err(), "{bad}");

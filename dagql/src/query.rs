@@ -14,8 +14,8 @@
 
 use std::sync::Arc;
 
-use crate::schema::FieldDef;
 use crate::TypeRef;
+use crate::schema::FieldDef;
 
 pub(crate) mod introspect;
 mod lines;

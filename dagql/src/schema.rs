@@ -270,9 +270,7 @@ impl Schema {
             return true;
         }
         self.0.types.values().any(|ty| match ty {
-            TypeDef::Object(def) => {
-                self.is_subtype(&def.name, a) && self.is_subtype(&def.name, b)
-            }
+            TypeDef::Object(def) => self.is_subtype(&def.name, a) && self.is_subtype(&def.name, b),
             _ => false,
         })
     }

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::{self, SessionKey};
 use crate::call::{self, Caller};
-use crate::{Cache, Error, Id, Literal, Object, Observer, Request, Response, Schema, Server, Value, exec};
+use crate::{
+    Cache, Error, Id, Literal, Object, Observer, Request, Response, Schema, Server, Value, exec,
+};
 
 /// What a session is opened with.
 #[derive(Clone)]
@@ -83,8 +85,7 @@ impl Session {
         cancel: CancellationToken,
     ) -> Result<Object, Error> {
         let caller = Caller::of_query(self, cancel.clone());
-        self.guarded(cancel, call::load_object(&caller, id))
-            .await?
+        self.guarded(cancel, call::load_object(&caller, id)).await?
     }
 
     /// Calls one field; see [`crate::Cx::select`].

@@ -128,19 +128,22 @@ pub(crate) fn builder(lab: &Arc<Lab>) -> SchemaBuilder {
     texts(&mut builder, lab);
     inputs(&mut builder);
     builder.interface(
-        InterfaceType::new("Named").field(Field::new("label", "String!")).field(
-            Field::new("scaled", "Int!").arg(Arg::new("by", "Int").default(2_i64)),
-        ),
+        InterfaceType::new("Named")
+            .field(Field::new("label", "String!"))
+            .field(Field::new("scaled", "Int!").arg(Arg::new("by", "Int").default(2_i64))),
     );
     builder.object(
         ObjectType::new("Number")
             .implements("Named")
-            .field(Field::new("value", "Int!").resolve(|_, this, _| async move {
-                Ok(this.data::<Number>()?.0)
-            }))
-            .field(Field::new("label", "String!").resolve(|_, this, _| async move {
-                Ok(format!("number {}", this.data::<Number>()?.0))
-            }))
+            .field(
+                Field::new("value", "Int!")
+                    .resolve(|_, this, _| async move { Ok(this.data::<Number>()?.0) }),
+            )
+            .field(
+                Field::new("label", "String!").resolve(|_, this, _| async move {
+                    Ok(format!("number {}", this.data::<Number>()?.0))
+                }),
+            )
             .field(
                 Field::new("scaled", "Int!")
                     .arg(Arg::new("by", "Int").default(2_i64))
@@ -200,8 +203,7 @@ fn roots(builder: &mut SchemaBuilder, lab: &Arc<Lab>) {
         }),
     );
     builder.query(
-        Field::new("number", "Number!")
-            .resolve(|cx, _, _| async move { Ok(cx.object(Number(7))) }),
+        Field::new("number", "Number!").resolve(|cx, _, _| async move { Ok(cx.object(Number(7))) }),
     );
     let at = Arc::clone(lab);
     builder.query(
@@ -239,36 +241,41 @@ fn waiting(builder: &mut SchemaBuilder, lab: &Arc<Lab>) {
             }),
     );
     let at = Arc::clone(lab);
-    builder.query(
-        Field::new("flaky", "String!").resolve(move |_, _, _| {
-            let count = at.ran("flaky");
-            async move {
-                match count {
-                    1 => Err(Error::resolver(std::io::Error::other("first time"))
-                        .with_extension("exitCode", 3)),
-                    _ => Ok("better"),
-                }
+    builder.query(Field::new("flaky", "String!").resolve(move |_, _, _| {
+        let count = at.ran("flaky");
+        async move {
+            match count {
+                1 => Err(Error::resolver(std::io::Error::other("first time"))
+                    .with_extension("exitCode", 3)),
+                _ => Ok("better"),
             }
+        }
+    }));
+    builder.query(
+        Field::new("panic", "String!").resolve(|_, _, _| async move {
+            if true {
+                panic!("boom");
+            }
+            Ok(String::new())
         }),
     );
-    builder.query(Field::new("panic", "String!").resolve(|_, _, _| async move {
-        if true {
-            panic!("boom");
-        }
-        Ok(String::new())
-    }));
-    builder.query(Field::new("itself", "String!").resolve(|cx, _, _| async move {
-        cx.select(&cx.root(), "itself", []).await
-    }));
-    builder.query(Field::new("deeper", "String!").cache(CachePolicy::PerCall).resolve(
-        |cx, _, _| async move { cx.select(&cx.root(), "deeper", []).await },
-    ));
+    builder.query(
+        Field::new("itself", "String!")
+            .resolve(|cx, _, _| async move { cx.select(&cx.root(), "itself", []).await }),
+    );
+    builder.query(
+        Field::new("deeper", "String!")
+            .cache(CachePolicy::PerCall)
+            .resolve(|cx, _, _| async move { cx.select(&cx.root(), "deeper", []).await }),
+    );
     for (name, other) in [("tick", "tock"), ("tock", "tick")] {
-        builder.query(Field::new(name, "String!").resolve(move |cx, _, _| async move {
-            // Both are running before either asks for the other.
-            tokio::task::yield_now().await;
-            cx.select(&cx.root(), other, []).await
-        }));
+        builder.query(
+            Field::new(name, "String!").resolve(move |cx, _, _| async move {
+                // Both are running before either asks for the other.
+                tokio::task::yield_now().await;
+                cx.select(&cx.root(), other, []).await
+            }),
+        );
     }
 }
 
@@ -289,12 +296,15 @@ fn texts(builder: &mut SchemaBuilder, lab: &Arc<Lab>) {
         ObjectType::new("Text")
             .doc("A text.\n\nWith \"\"\" in its documentation.")
             .implements("Named")
-            .field(Field::new("value", "String!").resolve(|_, this, _| async move {
-                Ok(this.data::<Text>()?.value.clone())
-            }))
-            .field(Field::new("label", "String!").resolve(|_, this, _| async move {
-                Ok(format!("text {}", this.data::<Text>()?.value))
-            }))
+            .field(
+                Field::new("value", "String!")
+                    .resolve(|_, this, _| async move { Ok(this.data::<Text>()?.value.clone()) }),
+            )
+            .field(
+                Field::new("label", "String!").resolve(|_, this, _| async move {
+                    Ok(format!("text {}", this.data::<Text>()?.value))
+                }),
+            )
             .field(
                 Field::new("scaled", "Int!")
                     .arg(Arg::new("by", "Int").default(2_i64))
@@ -334,17 +344,22 @@ fn texts(builder: &mut SchemaBuilder, lab: &Arc<Lab>) {
                         }
                     }),
             )
-            .field(Field::new("upper", "Text!").resolve(|cx, this, _| async move {
-                // Returns an object that another call made, under that call's ID.
-                let value = this.data::<Text>()?.value.to_uppercase();
-                cx.select(&cx.root(), "text", [("value", Literal::from(value))]).await
-            }))
+            .field(
+                Field::new("upper", "Text!").resolve(|cx, this, _| async move {
+                    // Returns an object that another call made, under that call's ID.
+                    let value = this.data::<Text>()?.value.to_uppercase();
+                    cx.select(&cx.root(), "text", [("value", Literal::from(value))])
+                        .await
+                }),
+            )
             .field(Field::new("fail", "Text!").resolve(move |_, this, _| {
                 let lab = Arc::clone(&fail);
                 async move {
                     lab.ran("fail");
                     let value = this.data::<Text>()?.value.clone();
-                    Err::<Value, _>(Error::resolver(std::io::Error::other(format!("no {value}"))))
+                    Err::<Value, _>(Error::resolver(std::io::Error::other(format!(
+                        "no {value}"
+                    ))))
                 }
             })),
     );
@@ -366,10 +381,12 @@ fn inputs(builder: &mut SchemaBuilder) {
                 .field(Arg::new("frontend", "Int"))
                 .field(Arg::new("color", "Color!").default("GREEN")),
         )
-        .scalar(ScalarType::new("Lower").coerce(|text| match text.is_ascii() {
-            true => Ok(text.to_lowercase()),
-            false => Err("only ASCII".to_owned()),
-        }));
+        .scalar(
+            ScalarType::new("Lower").coerce(|text| match text.is_ascii() {
+                true => Ok(text.to_lowercase()),
+                false => Err("only ASCII".to_owned()),
+            }),
+        );
     let mut echo = Field::new("echo", "String!");
     for (name, ty) in [
         ("int", "Int"),
@@ -413,11 +430,17 @@ pub(crate) fn server_with(lab: &Arc<Lab>, cache: Cache) -> Server {
 
 /// A session whose client has the session's name.
 pub(crate) fn session(server: &Server, name: &str) -> Arc<Session> {
-    server.session(SessionOptions::new(name, format!("{name}-client"), Arc::new(())))
+    server.session(SessionOptions::new(
+        name,
+        format!("{name}-client"),
+        Arc::new(()),
+    ))
 }
 
 pub(crate) async fn run(session: &Arc<Session>, query: &str) -> Response {
-    session.execute(Request::new(query), CancellationToken::new()).await
+    session
+        .execute(Request::new(query), CancellationToken::new())
+        .await
 }
 
 /// The data of a query that must succeed.

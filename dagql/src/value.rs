@@ -110,7 +110,7 @@ pub enum Value {
     /// Name of an enum member.
     Enum(Arc<str>),
     /// A list, in order.
-    List(Arc<[Value]>),
+    List(Arc<[Self]>),
     /// An object.
     Object(Object),
     /// An ID as a value (fields `id` and `sync`).

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use super::table::{Claim, Completion, IndexKind, SessionKey, Table};
 use super::CacheStats;
+use super::table::{Claim, Completion, IndexKind, SessionKey, Table};
 use crate::{Digest, Error};
 
 const SCHEDULES: usize = 3000;
@@ -204,10 +204,12 @@ fn shuttle_two_calls_that_want_each_other_never_both_wait() {
         let table: Arc<Table<Value>> = Table::new();
         let session = table.open_session();
         let keys = ["blake3:a", "blake3:b"].map(|key| Digest::parse(key).expect("well formed"));
-        let flights = keys.clone().map(|key| match table.claim(&key, session, None, 0) {
-            Claim::Run(ticket, waiter) => (ticket, waiter),
-            _ => panic!("nobody else is here"),
-        });
+        let flights = keys
+            .clone()
+            .map(|key| match table.claim(&key, session, None, 0) {
+                Claim::Run(ticket, waiter) => (ticket, waiter),
+                _ => panic!("nobody else is here"),
+            });
         let mut waiters = Vec::new();
         let mut workers = Vec::new();
         for (at, (ticket, waiter)) in flights.into_iter().enumerate() {

@@ -358,7 +358,10 @@ impl<V: Clone> State<V> {
             let closed = Error::new(Kind::Cancelled, "the session was closed during execution");
             return (Err(closed), Some(completion.value));
         }
-        if let Some(winner) = self.lookup(key, now).and_then(|entry| self.adopt(entry, *session)) {
+        if let Some(winner) = self
+            .lookup(key, now)
+            .and_then(|entry| self.adopt(entry, *session))
+        {
             return (Ok(winner), Some(completion.value));
         }
         let entry = EntryId(self.number());
@@ -443,8 +446,7 @@ impl<V: Clone> Ticket<V> {
 impl<V: Clone> Drop for Ticket<V> {
     fn drop(&mut self) {
         if !self.finished {
-            self.table
-                .complete(self.flight, Err(Error::cancelled()), 0);
+            self.table.complete(self.flight, Err(Error::cancelled()), 0);
         }
     }
 }

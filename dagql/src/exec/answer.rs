@@ -139,7 +139,8 @@ impl Answer {
 pub(crate) fn leaf(ty: &TypeRef, value: &Value) -> Result<String, Error> {
     let encode = |id: &Id| {
         let text = id.encode();
-        let text = text.map_err(|error| Error::internal(format!("cannot encode the ID: {error}")))?;
+        let text =
+            text.map_err(|error| Error::internal(format!("cannot encode the ID: {error}")))?;
         Ok(serde_json::Value::from(text).to_string())
     };
     match (ty.name(), value) {

@@ -62,7 +62,8 @@ pub(crate) fn plan(
     };
     let mut exports: HashSet<Arc<str>> = HashSet::new();
     let mut budget = SELECTIONS_MAX;
-    let mut pending: Vec<(Arc<str>, Vec<SetId>)> = vec![(Arc::clone(schema.query()), vec![plan.root])];
+    let mut pending: Vec<(Arc<str>, Vec<SetId>)> =
+        vec![(Arc::clone(schema.query()), vec![plan.root])];
     while let Some((ty, sets)) = pending.pop() {
         let mut below = Vec::new();
         for group in plan.collect_static(&ty, &sets, &mut budget)? {
@@ -76,7 +77,10 @@ pub(crate) fn plan(
             {
                 return Err(plan.invalid(first, format!("@export name {name} is used twice")));
             }
-            let sets: Vec<SetId> = group.iter().filter_map(|field| plan.field(*field).set).collect();
+            let sets: Vec<SetId> = group
+                .iter()
+                .filter_map(|field| plan.field(*field).set)
+                .collect();
             if let (Target::Field { def, .. }, false) = (&first.target, sets.is_empty()) {
                 below.push((Arc::clone(def.ty.named_type()), sets));
             }
@@ -236,9 +240,8 @@ impl Plan {
 
     fn coerce(&self, field: &FieldSelection, def: &FieldDef) -> Result<Arguments, Error> {
         let given = field.args.iter();
-        let given = given.filter_map(|arg| {
-            Some((Arc::clone(&arg.name), fill(&arg.value, &self.variables)?))
-        });
+        let given = given
+            .filter_map(|arg| Some((Arc::clone(&arg.name), fill(&arg.value, &self.variables)?)));
         coerce::literals(&self.schema, def, given.collect())
             .map(Into::into)
             .map_err(|error| {
@@ -313,7 +316,9 @@ impl Plan {
                 "the answer can have one field {}, the query asks for {reason}: use an alias",
                 one.key
             );
-            return Err(self.invalid(two, message).at(Some(self.document.lines.locate(one.location))));
+            return Err(self
+                .invalid(two, message)
+                .at(Some(self.document.lines.locate(one.location))));
         }
         Ok(())
     }
@@ -332,7 +337,9 @@ impl Plan {
         };
         let value = |given: &Arguments, arg: &crate::schema::ArgDef| {
             let found = given.iter().find(|(name, _)| *name == arg.name);
-            let value = found.map(|(_, value)| value.clone()).or_else(|| arg.default.clone());
+            let value = found
+                .map(|(_, value)| value.clone())
+                .or_else(|| arg.default.clone());
             value.unwrap_or(Literal::Null)
         };
         def.args.iter().any(|arg| value(a, arg) != value(b, arg))
@@ -347,6 +354,8 @@ impl Plan {
 fn too_many() -> Error {
     Error::new(
         Kind::Validation,
-        format!("the query selects more than {SELECTIONS_MAX} fields once its fragments are unfolded"),
+        format!(
+            "the query selects more than {SELECTIONS_MAX} fields once its fragments are unfolded"
+        ),
     )
 }

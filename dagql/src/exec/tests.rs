@@ -20,7 +20,10 @@ async fn a_chain_with_aliases_and_typename() {
         r#"{ one: text(value: "a") { __typename next: append(with: "b") { v: value } } }"#,
     )
     .await;
-    assert_eq!(answer, json!({"one": {"__typename": "Text", "next": {"v": "ab"}}}));
+    assert_eq!(
+        answer,
+        json!({"one": {"__typename": "Text", "next": {"v": "ab"}}})
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,8 +89,14 @@ async fn fields_with_one_key_are_one_call_with_merged_selections() {
     assert_eq!(answer, expected);
     assert_eq!((lab.runs("text"), lab.runs("append")), (1, 1));
     assert_eq!(
-        errors(&session, r#"{ text(value: "a") { value } text(value: "b") { value } }"#).await,
-        ["1:30 the answer can have one field text, the query asks for text with different arguments: use an alias"]
+        errors(
+            &session,
+            r#"{ text(value: "a") { value } text(value: "b") { value } }"#
+        )
+        .await,
+        [
+            "1:30 the answer can have one field text, the query asks for text with different arguments: use an alias"
+        ]
     );
     assert_eq!(
         errors(&session, "{ text { x: value x: label } }").await,
@@ -107,14 +116,20 @@ async fn list_elements_have_ids_of_their_own() {
     let answer = data(&session(&server, "other"), &query).await;
     assert_eq!(answer["loadTextFromID"]["value"], "t1");
     assert_eq!(lab.runs("texts"), 2);
-    assert_eq!(data(&session(&server, "s"), "{ texts(count: 0) { id } }").await["texts"], json!([]));
+    assert_eq!(
+        data(&session(&server, "s"), "{ texts(count: 0) { id } }").await["texts"],
+        json!([])
+    );
 }
 
 #[tokio::test]
 async fn null_is_allowed_where_the_type_says_so() {
     let lab = Arc::new(Lab::default());
     let session = session(&server(&lab), "s");
-    assert_eq!(data(&session, "{ nothing { value } }").await, json!({"nothing": null}));
+    assert_eq!(
+        data(&session, "{ nothing { value } }").await,
+        json!({"nothing": null})
+    );
     assert_eq!(
         errors(&session, "{ broken { value } }").await,
         ["1:3 broken returned null, its type is Text!"]
@@ -155,7 +170,11 @@ async fn a_resolvers_extensions_reach_the_client() {
     let shown = serde_json::to_value(&response.errors[0]).expect("serialises");
     assert_eq!(shown["message"], "first time");
     assert_eq!(shown["extensions"], json!({"exitCode": 3}));
-    assert!(response.errors[0].downcast_ref::<std::io::Error>().is_some());
+    assert!(
+        response.errors[0]
+            .downcast_ref::<std::io::Error>()
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -166,7 +185,10 @@ async fn a_panic_fails_its_own_call_only() {
         errors(&session, "{ panic text { value } }").await,
         ["1:3 the resolver of panic panicked: boom"]
     );
-    assert_eq!(data(&session, "{ text { value } }").await["text"]["value"], "x");
+    assert_eq!(
+        data(&session, "{ text { value } }").await["text"]["value"],
+        "x"
+    );
 }
 
 #[tokio::test]
@@ -183,31 +205,49 @@ async fn fragments_variables_and_conditions() {
             value @skip(if: $no)
             gone: value @skip(if: true)
         }"#;
-    let request = Request::new(query).operation("A").variable("v", "hi").variable("unknown", 1);
+    let request = Request::new(query)
+        .operation("A")
+        .variable("v", "hi")
+        .variable("unknown", 1);
     let response = session.execute(request, CancellationToken::new()).await;
     let expected = json!({"text": {"append": {"value": "hi!"}, "value": "hi", "label": "text hi"}});
     assert_eq!(response.json().expect("succeeds"), expected);
     let response = session
-        .execute(Request::new("{ text { value } }").operation(""), CancellationToken::new())
+        .execute(
+            Request::new("{ text { value } }").operation(""),
+            CancellationToken::new(),
+        )
         .await;
-    assert_eq!(response.json().expect("an empty name is none")["text"]["value"], "x");
+    assert_eq!(
+        response.json().expect("an empty name is none")["text"]["value"],
+        "x"
+    );
     let request = Request::new(query).operation("C");
     let response = session.execute(request, CancellationToken::new()).await;
-    assert_eq!(response.errors[0].message(), "the document has no operation C, only A, B");
+    assert_eq!(
+        response.errors[0].message(),
+        "the document has no operation C, only A, B"
+    );
     let response = run(&session, query).await;
     assert_eq!(
         response.errors[0].message(),
         "the document has several operations, choose one of A, B"
     );
-    let response = session.execute(Request::new(query).operation("A"), CancellationToken::new()).await;
-    assert_eq!(response.errors[0].message(), "variable $v: a value of type String! is required");
+    let response = session
+        .execute(Request::new(query).operation("A"), CancellationToken::new())
+        .await;
+    assert_eq!(
+        response.errors[0].message(),
+        "variable $v: a value of type String! is required"
+    );
 }
 
 #[tokio::test]
 async fn interfaces_select_the_objects_own_fields() {
     let lab = Arc::new(Lab::default());
     let session = session(&server(&lab), "s");
-    let query = "{ named { __typename label scaled ... on Number { value } ... on Text { text: value } } }";
+    let query =
+        "{ named { __typename label scaled ... on Number { value } ... on Text { text: value } } }";
     assert_eq!(
         data(&session, query).await,
         json!({"named": [
@@ -217,10 +257,16 @@ async fn interfaces_select_the_objects_own_fields() {
     );
     // Different types may use one key for different fields; one type may not.
     let query = "{ named { ... on Number { a: value } ... on Text { a: label } } }";
-    assert_eq!(data(&session, query).await["named"], json!([{"a": "text x"}, {"a": 7}]));
+    assert_eq!(
+        data(&session, query).await["named"],
+        json!([{"a": "text x"}, {"a": 7}])
+    );
     let query = "{ named { a: label ... on Number { a: value } } }";
     let errors = errors(&session, query).await;
-    assert!(errors[0].contains("the query asks for label and value"), "{errors:?}");
+    assert!(
+        errors[0].contains("the query asks for label and value"),
+        "{errors:?}"
+    );
 }
 
 #[tokio::test]
@@ -233,7 +279,10 @@ async fn exports_hand_leaf_values_to_the_caller() {
     assert_eq!(response.exports["n"], 7);
     assert!(response.exports["text"].is_string());
     let query = r#"{ a: number { value @export(as: "n") } b: number { value @export(as: "n") } }"#;
-    assert_eq!(errors(&session, query).await, ["1:52 @export name n is used twice"]);
+    assert_eq!(
+        errors(&session, query).await,
+        ["1:52 @export name n is used twice"]
+    );
 }
 
 #[tokio::test]
@@ -251,7 +300,11 @@ async fn fragments_that_unfold_without_end_are_refused() {
     query.push_str(" fragment F40 on Text { value }");
     let response = run(&session, &query).await;
     assert_eq!(response.errors[0].kind(), Kind::Validation);
-    assert!(response.errors[0].message().contains("more than 1000000 fields"));
+    assert!(
+        response.errors[0]
+            .message()
+            .contains("more than 1000000 fields")
+    );
     assert_eq!(lab.runs("text"), 0);
 }
 
@@ -268,11 +321,44 @@ async fn a_cancelled_request_says_so() {
     assert_eq!(response.errors[0].kind(), Kind::Cancelled);
 }
 
+#[tokio::test]
+async fn every_sdks_spelling_of_a_call_is_one_call() {
+    let lab = Arc::new(Lab::default());
+    let session = session(&server(&lab), "s");
+    // Go orders at random, Python leaves defaults out, TypeScript spells them out.
+    for query in [
+        r#"query{text(value:"a"){append(times:1,with:"b"){id}}}"#,
+        r#"{ text: text(value: "a") { append: append(with: "b") { id: id } } }"#,
+        "\n      { text (value: \"a\", fresh: false) { append (with: \"b\", times: 1) { id }} }\n",
+        r#"query($w: String!) { text(value: "a") { append(with: $w, times: "1") { id } } }"#,
+    ] {
+        let request = Request::new(query).variable("w", "b");
+        let response = session.execute(request, CancellationToken::new()).await;
+        assert!(response.errors.is_empty(), "{query}: {:?}", response.errors);
+    }
+    assert_eq!((lab.runs("text"), lab.runs("append")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_thousand_siblings_and_elements_are_bounded_and_all_answered() {
+    let lab = Arc::new(Lab::default());
+    let session = session(&server(&lab), "s");
+    let mut query = String::from("{ texts(count: 1000) { append(with: \"!\") { value } }");
+    for at in 0..1000 {
+        let _ = write!(query, " f{at}: text(value: \"{at}\") {{ value }}");
+    }
+    query.push('}');
+    let answer = data(&session, &query).await;
+    assert_eq!(answer["texts"][999]["append"]["value"], "t999!");
+    assert_eq!(answer["f999"]["value"], "999");
+    assert_eq!((lab.runs("text"), lab.runs("append")), (1000, 1000));
+}
+
 /// A selection of the merging property: keys with the fields below them.
 #[derive(Debug, Clone)]
 enum Tree {
     Leaf,
-    Node(Vec<(u8, Tree)>),
+    Node(Vec<(u8, Self)>),
 }
 
 fn tree() -> impl Strategy<Value = Vec<(u8, Tree)>> {

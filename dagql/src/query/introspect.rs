@@ -18,6 +18,10 @@ use super::usage::IntrospectionUse;
 use super::{At, Lines};
 use crate::{Error, Schema};
 
+/// How deep an introspection field may nest, with the depth of each of its fragments added up.
+/// The standard query comes to about 20. apollo's checks recurse, and run on a worker's stack.
+pub(crate) const INTROSPECTION_DEPTH_MAX: usize = 128;
+
 /// One introspection field as a document.
 pub(crate) struct Introspection {
     document: Valid<ExecutableDocument>,
@@ -44,15 +48,23 @@ impl Introspection {
         let Reached {
             fragments,
             variables,
+            depth,
         } = reach(whole, field);
-        let declared = whole.definitions.iter().find_map(|definition| match definition {
-            ast::Definition::OperationDefinition(operation)
-                if declares(operation, &variables) =>
-            {
-                Some(operation)
-            }
-            _ => None,
-        });
+        if depth > INTROSPECTION_DEPTH_MAX {
+            let message = format!("introspection nests more than {INTROSPECTION_DEPTH_MAX} levels");
+            return Err(vec![(None, message)]);
+        }
+        let declared = whole
+            .definitions
+            .iter()
+            .find_map(|definition| match definition {
+                ast::Definition::OperationDefinition(operation)
+                    if declares(operation, &variables) =>
+                {
+                    Some(operation)
+                }
+                _ => None,
+            });
         let operation = ast::OperationDefinition {
             operation_type: ast::OperationType::Query,
             name: None,
@@ -66,10 +78,16 @@ impl Introspection {
             selection_set: vec![ast::Selection::Field(without_own_directives(field))],
         };
         let mut definitions = vec![ast::Definition::OperationDefinition(Node::new(operation))];
-        definitions.extend(whole.definitions.iter().filter(|definition| {
-            matches!(definition, ast::Definition::FragmentDefinition(fragment)
+        definitions.extend(
+            whole
+                .definitions
+                .iter()
+                .filter(|definition| {
+                    matches!(definition, ast::Definition::FragmentDefinition(fragment)
                 if fragments.contains(fragment.name.as_str()))
-        }).cloned());
+                })
+                .cloned(),
+        );
         let document = ast::Document {
             sources: SourceMap::clone(&whole.sources),
             definitions,
@@ -119,8 +137,7 @@ impl Introspection {
             .filter(|(name, _)| self.variables.iter().any(|used| **used == ***name))
             .map(|(name, value)| (name.as_str().into(), value.clone().into()))
             .collect();
-        let values =
-            request::coerce_variable_values(apollo, operation, &given).map_err(refuse)?;
+        let values = request::coerce_variable_values(apollo, operation, &given).map_err(refuse)?;
         let response = introspection::partial_execute(
             apollo,
             implementers,
@@ -154,6 +171,8 @@ fn declares(operation: &ast::OperationDefinition, variables: &HashSet<&str>) -> 
 struct Reached<'a> {
     fragments: HashSet<&'a str>,
     variables: HashSet<&'a str>,
+    /// Depth of the field plus the depth of each fragment.
+    depth: usize,
 }
 
 /// Everything that the field uses, through fragments too.
@@ -161,30 +180,51 @@ fn reach<'a>(whole: &'a ast::Document, field: &'a Node<ast::Field>) -> Reached<'
     let mut reached = Reached {
         fragments: HashSet::new(),
         variables: HashSet::new(),
+        depth: 0,
     };
-    field.arguments.iter().for_each(|arg| variables_in(&arg.value, &mut reached.variables));
-    let mut pending: Vec<&[ast::Selection]> = vec![&field.selection_set];
-    while let Some(selections) = pending.pop() {
+    field
+        .arguments
+        .iter()
+        .for_each(|arg| variables_in(&arg.value, &mut reached.variables));
+    // Pieces of the text, and the selection sets of the piece under work with their depth in it.
+    let mut pieces: Vec<&[ast::Selection]> = vec![&field.selection_set];
+    let mut pending: Vec<(&[ast::Selection], usize)> = Vec::new();
+    let (mut done, mut deepest) = (0, 0);
+    loop {
+        let Some((selections, depth)) = pending.pop() else {
+            reached.depth += deepest;
+            deepest = 0;
+            let Some(piece) = pieces.get(done) else {
+                break;
+            };
+            done += 1;
+            pending.push((piece, 1));
+            continue;
+        };
+        deepest = deepest.max(depth);
         for selection in selections {
             let directives = match selection {
                 ast::Selection::Field(field) => {
                     let args = field.arguments.iter();
                     args.for_each(|arg| variables_in(&arg.value, &mut reached.variables));
-                    pending.push(&field.selection_set);
+                    pending.push((&field.selection_set, depth + 1));
                     &field.directives
                 }
                 ast::Selection::InlineFragment(inline) => {
-                    pending.push(&inline.selection_set);
+                    pending.push((&inline.selection_set, depth + 1));
                     &inline.directives
                 }
                 ast::Selection::FragmentSpread(spread) => {
                     if reached.fragments.insert(spread.fragment_name.as_str()) {
-                        pending.extend(fragment(whole, &spread.fragment_name));
+                        pieces.extend(fragment(whole, &spread.fragment_name));
                     }
                     &spread.directives
                 }
             };
-            let args = directives.0.iter().flat_map(|directive| &directive.arguments);
+            let args = directives
+                .0
+                .iter()
+                .flat_map(|directive| &directive.arguments);
             args.for_each(|arg| variables_in(&arg.value, &mut reached.variables));
         }
     }
@@ -192,12 +232,15 @@ fn reach<'a>(whole: &'a ast::Document, field: &'a Node<ast::Field>) -> Reached<'
 }
 
 fn fragment<'a>(whole: &'a ast::Document, name: &str) -> Option<&'a [ast::Selection]> {
-    whole.definitions.iter().find_map(|definition| match definition {
-        ast::Definition::FragmentDefinition(fragment) if fragment.name.as_str() == name => {
-            Some(fragment.selection_set.as_slice())
-        }
-        _ => None,
-    })
+    whole
+        .definitions
+        .iter()
+        .find_map(|definition| match definition {
+            ast::Definition::FragmentDefinition(fragment) if fragment.name.as_str() == name => {
+                Some(fragment.selection_set.as_slice())
+            }
+            _ => None,
+        })
 }
 
 fn variables_in<'a>(value: &'a ast::Value, found: &mut HashSet<&'a str>) {

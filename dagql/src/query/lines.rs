@@ -58,7 +58,9 @@ impl Lines {
     /// Line and column of an offset; an offset beyond the end is the end.
     pub(crate) fn locate(&self, at: At) -> Location {
         let index = self.index.get_or_init(|| Index::new(&self.text));
-        let offset = usize::try_from(at.0).unwrap_or(usize::MAX).min(self.text.len());
+        let offset = usize::try_from(at.0)
+            .unwrap_or(usize::MAX)
+            .min(self.text.len());
         let line = index.starts.partition_point(|start| *start <= offset);
         let start = index.starts[line - 1];
         Location {

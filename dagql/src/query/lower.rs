@@ -16,11 +16,14 @@ use super::parse::ERRORS_MAX;
 use super::suggest::suggestion;
 use super::usage::{self, Usage};
 use super::{
-    At, Condition, DEFINITIONS_MAX, Document, FieldId, FieldSelection, Fragment, FragmentId,
-    GivenArg, INTROSPECTIONS_MAX, Input, Lines, Operation, Selection, SetId, Target, VariableDef,
+    At, DEFINITIONS_MAX, Document, FieldId, FieldSelection, Fragment, FragmentId, GivenArg,
+    INTROSPECTIONS_MAX, Lines, Operation, Selection, SetId, Target, VariableDef,
 };
 use crate::schema::{FieldDef, TypeDef};
-use crate::{Error, LITERAL_DEPTH_MAX, Schema, TypeRef};
+use crate::{Error, Schema, TypeRef};
+
+mod directive;
+mod value;
 
 /// Flattens and checks `ast`.
 ///
@@ -154,7 +157,10 @@ impl<'a> Lowering<'a> {
                 let schema = self.schema;
                 let types = schema.types().values().filter_map(TypeDef::as_composite);
                 let hint = suggestion(name, types.map(|def| def.name.as_ref()));
-                self.error(self.name_at(name), format!("there is no object type {name}{hint}"));
+                self.error(
+                    self.name_at(name),
+                    format!("there is no object type {name}{hint}"),
+                );
                 None
             }
         }
@@ -164,22 +170,32 @@ impl<'a> Lowering<'a> {
         let at = self.span(operation.location());
         if !operation.operation_type.is_query() {
             let kind = operation.operation_type.name();
-            return self.error(at, format!("{kind} operations are not supported, only queries"));
+            return self.error(
+                at,
+                format!("{kind} operations are not supported, only queries"),
+            );
         }
         let name: Option<Arc<str>> = operation.name.as_ref().map(|name| name.as_str().into());
         let others = &self.out.operations;
-        if others.iter().any(|other| other.name.is_none() || name.is_none()) {
+        if others
+            .iter()
+            .any(|other| other.name.is_none() || name.is_none())
+        {
             let message = "an operation without a name must be the only one of its document";
             self.error(at, message);
         } else if let Some(name) = &name
             && others.iter().any(|other| other.name.as_ref() == Some(name))
         {
-            let message = format!("operation {name} is not unique: every operation of a document needs its own name");
+            let message = format!(
+                "operation {name} is not unique: every operation of a document needs its own name"
+            );
             self.error(at, message);
         }
         self.no_directives(&operation.directives, "operations");
         let variables = operation.variables.iter();
-        let variables = variables.filter_map(|variable| self.variable(variable)).collect();
+        let variables = variables
+            .filter_map(|variable| self.variable(variable))
+            .collect();
         let set = self.new_set();
         let root = Arc::clone(self.schema.query());
         self.pending.push((&operation.selection_set, root, set));
@@ -216,7 +232,10 @@ impl<'a> Lowering<'a> {
             Some(_) => self.error(at, format!("variable ${name}: {ty} is not an input type")),
             None => {
                 let hint = suggestion(ty.name(), self.schema.types().keys().map(AsRef::as_ref));
-                self.error(at, format!("variable ${name}: there is no type {}{hint}", ty.name()));
+                self.error(
+                    at,
+                    format!("variable ${name}: there is no type {}{hint}", ty.name()),
+                );
             }
         }
         let default = match &variable.default_value {
@@ -258,11 +277,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn spread(
-        &mut self,
-        spread: &'a Node<ast::FragmentSpread>,
-        parent: &str,
-    ) -> Option<Selection> {
+    fn spread(&mut self, spread: &'a Node<ast::FragmentSpread>, parent: &str) -> Option<Selection> {
         let (name, at) = (&spread.fragment_name, self.span(spread.location()));
         let Some(&fragment) = self.fragments.get(name.as_str()) else {
             let hint = suggestion(name, self.fragments.keys().copied());
@@ -354,7 +369,8 @@ impl<'a> Lowering<'a> {
                     self.error(at, message);
                     return None;
                 }
-                let introspection = Introspection::cut_out(self.schema, self.ast, &self.out.lines, field);
+                let introspection =
+                    Introspection::cut_out(self.schema, self.ast, &self.out.lines, field);
                 return match introspection {
                     Ok(introspection) => {
                         self.usage.introspection.extend(introspection.uses());
@@ -371,7 +387,11 @@ impl<'a> Lowering<'a> {
             _ => {}
         }
         let def = self.schema.composite(parent)?;
-        match def.fields.get(name.as_str()).filter(|field| !field.internal) {
+        match def
+            .fields
+            .get(name.as_str())
+            .filter(|field| !field.internal)
+        {
             Some(found) => Some(Target::Field {
                 parent: Arc::clone(&def.name),
                 def: Arc::clone(found),
@@ -396,12 +416,18 @@ impl<'a> Lowering<'a> {
         let composite = self.schema.composite(ty).map(|def| Arc::clone(&def.name));
         match (composite, field.selection_set.is_empty()) {
             (Some(_), true) => {
-                let message = format!("{owner} returns {}: select at least one of its fields, for example {{ id }}", def.ty);
+                let message = format!(
+                    "{owner} returns {}: select at least one of its fields, for example {{ id }}",
+                    def.ty
+                );
                 self.error(at, message);
                 None
             }
             (None, false) => {
-                self.error(at, format!("{owner} returns {}, which has no fields", def.ty));
+                self.error(
+                    at,
+                    format!("{owner} returns {}, which has no fields", def.ty),
+                );
                 None
             }
             (None, true) => None,
@@ -427,11 +453,17 @@ impl<'a> Lowering<'a> {
             let Some((_, arg)) = known else {
                 let names = def.args.iter().filter(|arg| !arg.internal);
                 let hint = suggestion(&argument.name, names.map(|arg| arg.name.as_ref()));
-                self.error(at, format!("{owner} has no argument {}{hint}", argument.name));
+                self.error(
+                    at,
+                    format!("{owner} has no argument {}{hint}", argument.name),
+                );
                 continue;
             };
             if !given.insert(argument.name.as_str()) {
-                self.error(at, format!("argument {} of {owner} is given twice", arg.name));
+                self.error(
+                    at,
+                    format!("argument {} of {owner} is given twice", arg.name),
+                );
                 continue;
             }
             if let Some(value) = self.value(&argument.value, 0) {
@@ -451,158 +483,6 @@ impl<'a> Lowering<'a> {
         }
         args
     }
-
-    fn value(&mut self, value: &Node<ast::Value>, depth: usize) -> Option<Input> {
-        let at = self.span(value.location());
-        if depth > LITERAL_DEPTH_MAX {
-            let message = format!("a value may nest at most {LITERAL_DEPTH_MAX} lists and objects");
-            self.error(at, message);
-            return None;
-        }
-        Some(match &**value {
-            ast::Value::Null => Input::Null,
-            ast::Value::Boolean(value) => Input::Bool(*value),
-            ast::Value::String(text) => Input::String(text.as_str().into()),
-            ast::Value::Enum(name) => Input::Enum(name.as_str().into()),
-            ast::Value::Variable(name) => Input::Variable(name.as_str().into()),
-            ast::Value::Int(int) => match int.as_str().parse() {
-                Ok(int) => Input::Int(int),
-                Err(_) => {
-                    self.error(at, format!("the integer {int} does not fit 64 signed bits"));
-                    return None;
-                }
-            },
-            ast::Value::Float(float) => match float.try_to_f64() {
-                Ok(float) => Input::Float(float),
-                Err(_) => {
-                    self.error(at, format!("the number {float} is too large"));
-                    return None;
-                }
-            },
-            ast::Value::List(items) => {
-                let items = items.iter().map(|item| self.value(item, depth + 1));
-                Input::List(items.collect::<Option<_>>()?)
-            }
-            ast::Value::Object(fields) => {
-                let mut seen = std::collections::HashSet::new();
-                let mut lowered = Vec::with_capacity(fields.len());
-                for (name, field) in fields {
-                    if !seen.insert(name.as_str()) {
-                        self.error(self.name_at(name), format!("field {name} is given twice"));
-                        return None;
-                    }
-                    lowered.push((name.as_str().into(), self.value(field, depth + 1)?));
-                }
-                Input::Object(lowered)
-            }
-        })
-    }
-
-    fn no_directives(&mut self, directives: &ast::DirectiveList, place: &str) {
-        for directive in &directives.0 {
-            let message = format!("directive @{} is not allowed on {place}", directive.name);
-            self.error(self.span(directive.location()), message);
-        }
-    }
-
-    fn directives(&mut self, directives: &'a ast::DirectiveList, on_field: bool) -> Directives {
-        let mut lowered = Directives::default();
-        let mut seen: Vec<&str> = Vec::new();
-        for directive in &directives.0 {
-            let (name, at) = (directive.name.as_str(), self.span(directive.location()));
-            if seen.contains(&name) {
-                self.error(at, format!("directive @{name} is given twice"));
-                continue;
-            }
-            match name {
-                "skip" | "include" => {
-                    if let Some(value) = self.directive_arg(directive, "if", "Boolean!", at) {
-                        let keep = name == "include";
-                        lowered.conditions.push(Condition {
-                            keep,
-                            value,
-                            location: at,
-                        });
-                    }
-                }
-                "cache" if on_field => lowered.cache = Some(self.cache_args(directive)),
-                "export" if on_field => match self.directive_arg(directive, "as", "String!", at) {
-                    Some(Input::String(text)) => lowered.export = Some(text),
-                    Some(_) => self.error(at, "@export needs a constant string"),
-                    None => {}
-                },
-                "cache" | "export" => {
-                    self.error(at, format!("directive @{name} is allowed on fields only"));
-                }
-                _ => {
-                    let known = ["skip", "include", "cache", "export"];
-                    let hint = suggestion(name, known.into_iter());
-                    self.error(at, format!("there is no directive @{name}{hint}"));
-                    continue;
-                }
-            }
-            seen.push(name);
-        }
-        lowered
-    }
-
-    /// The only argument of a directive.
-    fn directive_arg(
-        &mut self,
-        directive: &Node<ast::Directive>,
-        name: &str,
-        ty: &str,
-        at: At,
-    ) -> Option<Input> {
-        match directive.arguments.as_slice() {
-            [argument] if argument.name.as_str() == name => {
-                let value = self.value(&argument.value, 0)?;
-                self.usage.constant_type(ty, &value, at);
-                Some(value)
-            }
-            _ => {
-                let message = format!("@{} takes one argument, {name}: {ty}", directive.name);
-                self.error(at, message);
-                None
-            }
-        }
-    }
-
-    fn cache_args(&mut self, directive: &Node<ast::Directive>) -> Vec<GivenArg> {
-        let mut args: Vec<GivenArg> = Vec::new();
-        for argument in &directive.arguments {
-            let at = self.name_at(&argument.name);
-            let ty = match argument.name.as_str() {
-                "scope" => "CacheScope",
-                "ttl" | "key" => "String",
-                name => {
-                    let hint = suggestion(name, ["scope", "ttl", "key"].into_iter());
-                    self.error(at, format!("@cache has no argument {name}{hint}"));
-                    continue;
-                }
-            };
-            if args.iter().any(|arg| *arg.name == *argument.name.as_str()) {
-                self.error(at, format!("argument {} of @cache is given twice", argument.name));
-                continue;
-            }
-            if let Some(value) = self.value(&argument.value, 0) {
-                self.usage.constant_type(ty, &value, at);
-                args.push(GivenArg {
-                    name: argument.name.as_str().into(),
-                    value,
-                    location: at,
-                });
-            }
-        }
-        args
-    }
-}
-
-#[derive(Default)]
-struct Directives {
-    conditions: Vec<Condition>,
-    cache: Option<Vec<GivenArg>>,
-    export: Option<Arc<str>>,
 }
 
 /// Where a node starts in the original text. Parsed nodes always have a location.

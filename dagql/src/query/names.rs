@@ -24,7 +24,11 @@ pub fn operation_names(document: &str) -> Vec<String> {
                 header.push(' ');
             }
         }
-        depth = if opens { depth + 1 } else { depth.saturating_sub(1) };
+        depth = if opens {
+            depth + 1
+        } else {
+            depth.saturating_sub(1)
+        };
         if depth == 0 {
             copied = at + 1;
         }
@@ -39,11 +43,19 @@ fn without_comments(text: &str) -> String {
 
 /// The name in `query Name @directive`; nothing if the header begins a fragment.
 fn operation_name(header: &str) -> Option<String> {
-    let mut words = header.split([' ', '\t', ',', '\u{feff}']).filter(|word| !word.is_empty());
+    let mut words = header
+        .split([' ', '\t', ',', '\u{feff}'])
+        .filter(|word| !word.is_empty());
     match words.next() {
         None => Some(String::new()),
         Some("fragment") => None,
-        Some(_) => Some(words.next().filter(|word| !word.starts_with('@')).unwrap_or_default().to_owned()),
+        Some(_) => Some(
+            words
+                .next()
+                .filter(|word| !word.starts_with('@'))
+                .unwrap_or_default()
+                .to_owned(),
+        ),
     }
 }
 

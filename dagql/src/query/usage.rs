@@ -122,7 +122,10 @@ pub(super) fn check(
     }
     for (index, fragment) in document.fragments.iter().enumerate() {
         if !used.contains(&FragmentId(index)) {
-            errors.push(fragment.location, format!("fragment {} is not used", fragment.name));
+            errors.push(
+                fragment.location,
+                format!("fragment {} is not used", fragment.name),
+            );
         }
     }
     for definition in &ast.definitions {
@@ -215,7 +218,10 @@ fn variables(declared: &[VariableDef], usages: &[&Usage], errors: &mut Errors<'_
     let mut used: HashSet<&str> = HashSet::new();
     for usage in usages.iter().flat_map(|usage| &usage.variables) {
         let Some(variable) = by_name.get(usage.name.as_ref()) else {
-            errors.push(usage.at, format!("variable ${} is not declared", usage.name));
+            errors.push(
+                usage.at,
+                format!("variable ${} is not declared", usage.name),
+            );
             continue;
         };
         used.insert(&variable.name);
@@ -239,7 +245,10 @@ fn variables(declared: &[VariableDef], usages: &[&Usage], errors: &mut Errors<'_
     }
     for variable in declared {
         if !used.contains(variable.name.as_ref()) {
-            errors.push(variable.location, format!("variable ${} is not used", variable.name));
+            errors.push(
+                variable.location,
+                format!("variable ${} is not used", variable.name),
+            );
         }
     }
 }
@@ -247,7 +256,8 @@ fn variables(declared: &[VariableDef], usages: &[&Usage], errors: &mut Errors<'_
 /// GraphQL's rule for variables in a place, widened as coercion is: a string may stand for any
 /// scalar or enum, and a single value for a list.
 fn fits(variable: &VariableDef, usage: &VariableUse) -> bool {
-    let fallback = usage.has_default || variable.default.as_ref().is_some_and(|v| *v != Input::Null);
+    let fallback =
+        usage.has_default || variable.default.as_ref().is_some_and(|v| *v != Input::Null);
     let mut expected = if fallback {
         usage.expected.clone().nullable()
     } else {
@@ -263,7 +273,8 @@ fn fits(variable: &VariableDef, usage: &VariableUse) -> bool {
             (Some(inner), None) => expected = inner,
             (None, Some(_)) => return false,
             (None, None) => {
-                return expected.name() == actual.name() || matches!(actual.name(), "String" | "ID");
+                return expected.name() == actual.name()
+                    || matches!(actual.name(), "String" | "ID");
             }
         }
     }

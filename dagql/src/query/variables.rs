@@ -66,9 +66,12 @@ fn substitute(value: &Input, variables: &Variables) -> Literal {
         Input::String(text) => Literal::String(Arc::clone(text)),
         Input::Enum(name) => Literal::Enum(Arc::clone(name)),
         Input::Variable(name) => variables.get(name).cloned().unwrap_or(Literal::Null),
-        Input::List(items) => {
-            Literal::List(items.iter().map(|item| substitute(item, variables)).collect())
-        }
+        Input::List(items) => Literal::List(
+            items
+                .iter()
+                .map(|item| substitute(item, variables))
+                .collect(),
+        ),
         Input::Object(fields) => Literal::Object(
             fields
                 .iter()

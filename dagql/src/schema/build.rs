@@ -18,12 +18,12 @@ use crate::{CachePolicy, TypeRef, coerce};
 const QUERY: &str = "Query";
 
 /// Scalars that GraphQL defines.
-const BUILT_IN: [(&str, fn() -> ScalarKind); 5] = [
-    ("Int", || ScalarKind::Int),
-    ("Float", || ScalarKind::Float),
-    ("Boolean", || ScalarKind::Boolean),
-    ("String", || ScalarKind::String),
-    ("ID", || ScalarKind::Id(None)),
+const BUILT_IN: [(&str, ScalarKind); 5] = [
+    ("Int", ScalarKind::Int),
+    ("Float", ScalarKind::Float),
+    ("Boolean", ScalarKind::Boolean),
+    ("String", ScalarKind::String),
+    ("ID", ScalarKind::Id(None)),
 ];
 
 /// Collects types; see the module's manual of `schema.rs` for what building adds and checks.
@@ -173,7 +173,7 @@ impl SchemaBuilder {
             let def = ScalarDef {
                 name: name.into(),
                 doc: String::new(),
-                kind: kind(),
+                kind,
             };
             add(&name.into(), TypeDef::Scalar(def))?;
         }
