@@ -301,14 +301,10 @@ async fn run_solve(
 /// Publishes the daemon's progress until it ends, or is silent for too long after
 /// the build ended.
 async fn run_status(build: Handle) {
-    let hub = &build.shared.hub;
-    let end = tokio::select! {
-        end = follow(&build) => end,
-        () = abandoned(&build) => Ok(()),
-    };
+    let end = follow(&build).await;
     // Progress that breaks off together with the build adds nothing to its error.
     let over = build.shared.outcome.borrow().is_some() || build.shared.cancel.is_cancelled();
-    hub.close(if over { Ok(()) } else { end });
+    build.shared.hub.close(if over { Ok(()) } else { end });
 }
 
 async fn follow(build: &Handle) -> Result<(), Error> {
@@ -318,15 +314,24 @@ async fn follow(build: &Handle) -> Result<(), Error> {
         hub,
         ..
     } = &*build.shared;
-    let mut updates = std::pin::pin!(client.status(reference).await?);
-    while let Some(update) = updates.next().await {
+    let updates = tokio::select! {
+        updates = client.status(reference) => updates?,
+        () = silence(build) => return Ok(()),
+    };
+    let mut updates = std::pin::pin!(updates);
+    loop {
+        let update = tokio::select! {
+            biased;
+            update = updates.next() => update,
+            () = silence(build) => None,
+        };
+        let Some(update) = update else { return Ok(()) };
         hub.publish(update?).await;
     }
-    Ok(())
 }
 
 /// Resolves some time after the end of the build; progress should be over by then.
-async fn abandoned(build: &Handle) {
+async fn silence(build: &Handle) {
     // The outcome itself is of no interest here.
     let _ = build.outcome().await;
     tokio::time::sleep(QUIET_MAX).await;

@@ -258,6 +258,11 @@ impl Client {
     /// source; those that a daemon sent have none.
     pub(crate) async fn error(&self, status: Status) -> Error {
         use std::error::Error as _;
+        if too_large(&status) {
+            let limit = MESSAGE_SIZE_MAX >> 20;
+            let text = format!("an answer of the daemon has more than {limit} MiB");
+            return Error::Protocol(text);
+        }
         if status.source().is_none() {
             return Error::from_failure(Failure::from_status(&status));
         }
@@ -277,6 +282,24 @@ impl Client {
             )),
         }
     }
+}
+
+/// Refuses a request that is too large to be sent, before it breaks its call with a
+/// less useful error.
+pub(crate) fn check_size(request: &impl prost::Message) -> Result<(), Error> {
+    let size = request.encoded_len();
+    if size <= MESSAGE_SIZE_MAX {
+        return Ok(());
+    }
+    Err(Error::Protocol(format!(
+        "the build definition has {size} bytes; a daemon takes {MESSAGE_SIZE_MAX} at most"
+    )))
+}
+
+/// Whether our own side refused an answer for its size. tonic has no other sign of
+/// it than its text.
+fn too_large(status: &Status) -> bool {
+    status.code() == Code::OutOfRange && status.message().contains("message length too large")
 }
 
 /// gRPC code of an error that the daemon sent.
@@ -354,3 +377,6 @@ fn channel(
     });
     Ok(endpoint.connect_with_connector_lazy(connector))
 }
+
+#[cfg(test)]
+mod tests;

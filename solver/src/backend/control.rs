@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use futures::{Stream, StreamExt as _};
 use proto::{control, pb};
 
-use super::client::{Client, DaemonInfo};
+use super::client::{Client, DaemonInfo, check_size};
 use super::error::Error;
 use super::session::new_id;
 
@@ -271,6 +271,7 @@ impl Client {
                 wire.frontend_inputs = inputs;
             }
         }
+        check_size(&wire)?;
         Ok(self
             .long_call(self.control().solve(wire))
             .await?

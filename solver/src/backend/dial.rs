@@ -17,7 +17,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -42,6 +42,9 @@ const TCP_PROBE_EVERY: Duration = Duration::from_secs(2);
 /// How long an error of a call waits for its stream to report its end, which may
 /// be noticed a moment later by another task.
 const LOST_GRACE: Duration = Duration::from_millis(500);
+
+/// How long after its end a stream explains the error of a call.
+const LOST_RECENTLY: Duration = Duration::from_secs(10);
 
 /// A bidirectional byte stream.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -142,41 +145,44 @@ fn watch_peer(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// State of the gRPC connection of a client: the reason it was lost, or nothing
-/// while it works or is not open yet.
+/// What is known about the ends of a client's gRPC connections: the latest one.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<watch::Sender<Option<Arc<str>>>>);
+pub(crate) struct Link(Arc<watch::Sender<Option<Loss>>>);
+
+/// The end of a stream.
+#[derive(Clone)]
+struct Loss {
+    at: Instant,
+    reason: Arc<str>,
+}
 
 impl Link {
     pub(crate) fn new() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
-    /// Wraps a fresh stream and forgets how the previous one ended.
+    /// Wraps a fresh stream.
     pub(crate) fn watch(&self, io: BoxedIo) -> Watched {
-        self.0.send_replace(None);
         Watched {
             io,
             link: self.clone(),
+            lost: false,
         }
     }
 
-    fn lose(&self, reason: String) {
-        self.0.send_if_modified(|lost| {
-            let first = lost.is_none();
-            if first {
-                *lost = Some(reason.into());
-            }
-            first
-        });
-    }
-
-    /// Why the stream ended, if it did or does within a moment.
+    /// Why a stream has just ended, if one has or does within a moment. A call
+    /// that failed asks this; by then another call may have a new stream already.
     pub(crate) async fn lost(&self) -> Option<String> {
+        let recent = |loss: &Option<Loss>| {
+            loss.as_ref()
+                .is_some_and(|loss| loss.at.elapsed() < LOST_RECENTLY)
+        };
         let mut receiver = self.0.subscribe();
-        let lost = tokio::time::timeout(LOST_GRACE, receiver.wait_for(Option::is_some)).await;
-        let reason = lost.ok()?.ok()?.as_deref().map(str::to_owned);
-        reason
+        tokio::time::timeout(LOST_GRACE, receiver.wait_for(recent))
+            .await
+            .ok()?
+            .ok()?;
+        self.0.borrow().as_ref().map(|loss| loss.reason.to_string())
     }
 }
 
@@ -184,12 +190,24 @@ impl Link {
 pub(crate) struct Watched {
     io: BoxedIo,
     link: Link,
+    lost: bool,
 }
 
 impl Watched {
-    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+    /// Records the first reason; what follows it on the same stream is only noise.
+    fn lose(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.lost, true) {
+            let loss = Loss {
+                at: Instant::now(),
+                reason: reason.into(),
+            };
+            self.link.0.send_replace(Some(loss));
+        }
+    }
+
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
-            self.link.lose(error.to_string());
+            self.lose(&error.to_string());
         }
         result
     }
@@ -204,8 +222,7 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         if result.is_ok() && buf.filled().len() == before && buf.remaining() > 0 {
-            self.link
-                .lose("the daemon closed the connection".to_owned());
+            self.lose("the daemon closed the connection");
         }
         Poll::Ready(self.note(result))
     }
@@ -237,30 +254,33 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn the_end_of_a_stream_is_recorded_and_a_new_stream_clears_it() {
+    async fn the_first_reason_of_each_stream_is_recorded() {
         let link = Link::new();
+        assert_eq!(link.lost().await, None);
         let (near, far) = tokio::io::duplex(16);
         let mut watched = link.watch(Box::new(near));
         drop(far);
+        let error = watched.write_all(b"x").await.expect_err("nobody reads");
+        assert_eq!(link.lost().await, Some(error.to_string()));
         let mut rest = Vec::new();
         watched
             .read_to_end(&mut rest)
             .await
             .expect("an end of file is no error here");
         assert_eq!(
+            link.lost().await,
+            Some(error.to_string()),
+            "the first reason stays"
+        );
+
+        let (near, far) = tokio::io::duplex(16);
+        let mut next = link.watch(Box::new(near));
+        drop(far);
+        next.read_to_end(&mut rest).await.expect("an end of file");
+        assert_eq!(
             link.lost().await.as_deref(),
             Some("the daemon closed the connection")
         );
-        let error = watched.write_all(b"x").await.expect_err("nobody reads");
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(
-            link.lost().await.as_deref(),
-            Some("the daemon closed the connection"),
-            "the first reason stays"
-        );
-        let (near, _far) = tokio::io::duplex(16);
-        let _watched = link.watch(Box::new(near));
-        assert_eq!(link.lost().await, None);
     }
 
     #[tokio::test]
