@@ -50,6 +50,9 @@ struct Inner {
     latest: HashMap<dagql::Digest, u64>,
     /// Command lines of exec vertices, for errors.
     commands: HashMap<solver::Digest, Vec<String>>,
+    /// File ops without inputs, and when the daemon first started them; see
+    /// [`Inner::is_cache_request`].
+    roots: HashMap<solver::Digest, Option<SystemTime>>,
     /// Unfinished lines of output.
     lines: HashMap<(solver::Digest, event::Stream), LineSplitter>,
 }
@@ -57,6 +60,25 @@ struct Inner {
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Journal")
+    }
+}
+
+impl Inner {
+    /// Whether a status is only about the daemon computing a cache key.
+    ///
+    /// A vertex without inputs is reported as started and completed when its
+    /// key is asked for, and a second time when it runs. The first report looks
+    /// like a run, and it is the only one when nothing ran; so it is withheld.
+    fn is_cache_request(&mut self, vertex: &VertexState) -> bool {
+        let Some(first) = self.roots.get_mut(&vertex.digest) else {
+            return false;
+        };
+        match vertex.started {
+            Some(started) if !vertex.cached && vertex.error.is_empty() => {
+                *first.get_or_insert(started) == started
+            }
+            _ => false,
+        }
     }
 }
 
@@ -69,6 +91,7 @@ impl Journal {
             open: HashMap::new(),
             latest: HashMap::new(),
             commands: HashMap::new(),
+            roots: HashMap::new(),
             lines: HashMap::new(),
         };
         Self {
@@ -158,6 +181,11 @@ impl Journal {
                 let command = crate::init::user_command(&exec.args).to_vec();
                 inner.commands.insert(vertex.digest().clone(), command);
             }
+            for vertex in vertices {
+                if vertex.inputs().is_empty() && vertex.source().is_none() {
+                    inner.roots.entry(vertex.digest().clone()).or_default();
+                }
+            }
             let Some(&call) = inner.latest.get(&op.call.digest) else {
                 continue;
             };
@@ -179,6 +207,9 @@ impl Journal {
     pub(crate) fn progress(&self, update: &StatusUpdate, secrets: &SecretStore) {
         let mut inner = self.lock();
         for vertex in &update.vertices {
+            if inner.is_cache_request(vertex) {
+                continue;
+            }
             self.send(&inner, Event::Vertex(vertex_update(vertex, secrets)));
         }
         for status in &update.statuses {

@@ -7,9 +7,9 @@ use crate::vertex::Sharing;
 
 /// The data of a `CacheVolume`.
 #[derive(Clone, Debug)]
-pub struct CacheVolume {
+pub(crate) struct CacheVolume {
     /// The daemon-wide id of the cache mount.
-    pub id: String,
+    pub(crate) id: String,
 }
 
 impl ObjectData for CacheVolume {
@@ -21,7 +21,7 @@ impl ObjectData for CacheVolume {
 impl CacheVolume {
     /// The volume a user calls `key`. The prefix keeps it apart from the cache
     /// mounts of other clients of the daemon, whose ids are free text as well.
-    pub fn new(key: &str) -> Self {
+    pub(crate) fn new(key: &str) -> Self {
         Self {
             id: format!("dagop.cache/{key}"),
         }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use crate::platform::Platform;
 use dagql::{EnumType, ObjectData, ObjectType};
 
-pub use config::ImageConfig;
+pub(crate) use config::ImageConfig;
 
 use super::path;
 use super::records::Port;
@@ -30,23 +30,23 @@ use crate::vertex::{ExecMount, MountKind, Tree};
 
 /// The data of a `Container`.
 #[derive(Clone, Debug)]
-pub struct Container {
+pub(crate) struct Container {
     /// Where its processes run.
-    pub platform: Platform,
+    pub(crate) platform: Platform,
     /// The root file system.
-    pub rootfs: Tree,
+    pub(crate) rootfs: Tree,
     /// The image config.
-    pub config: Arc<ImageConfig>,
+    pub(crate) config: Arc<ImageConfig>,
     /// Everything mounted, in the order it was added.
-    pub mounts: Arc<[ExecMount]>,
+    pub(crate) mounts: Arc<[ExecMount]>,
     /// Environment variables from secrets: variable, secret id.
-    pub secret_env: Arc<[(String, String)]>,
+    pub(crate) secret_env: Arc<[(String, String)]>,
     /// Ports with what the image config cannot say.
-    pub ports: Arc<[Port]>,
+    pub(crate) ports: Arc<[Port]>,
     /// The image it was made from, pinned by digest.
-    pub image_ref: Option<String>,
+    pub(crate) image_ref: Option<String>,
     /// The last `withExec`: its meta output, and the command for messages.
-    pub meta: Tree,
+    pub(crate) meta: Tree,
 }
 
 impl ObjectData for Container {
@@ -67,7 +67,7 @@ pub(crate) struct Place {
 
 impl Container {
     /// An empty container.
-    pub fn new(platform: Platform) -> Self {
+    pub(crate) fn new(platform: Platform) -> Self {
         Self {
             platform,
             rootfs: None,

@@ -21,13 +21,13 @@ use crate::vertex::Tree;
 
 /// The data of a `Directory`.
 #[derive(Clone, Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     /// The tree it is in.
-    pub tree: Tree,
+    pub(crate) tree: Tree,
     /// Absolute path of the directory in the tree.
-    pub dir: String,
+    pub(crate) dir: String,
     /// The platform of what is in it.
-    pub platform: Platform,
+    pub(crate) platform: Platform,
 }
 
 impl ObjectData for Directory {
@@ -38,7 +38,7 @@ impl ObjectData for Directory {
 
 impl Directory {
     /// The root of a tree.
-    pub fn root(tree: Tree, platform: Platform) -> Self {
+    pub(crate) fn root(tree: Tree, platform: Platform) -> Self {
         Self {
             tree,
             dir: "/".to_owned(),

@@ -11,15 +11,15 @@ use crate::vertex::{CopyAction, FileAction, Tree};
 
 /// The data of a `File`.
 #[derive(Clone, Debug)]
-pub struct File {
+pub(crate) struct File {
     /// The tree it is in.
-    pub tree: Tree,
+    pub(crate) tree: Tree,
     /// Absolute path in the tree.
-    pub path: String,
+    pub(crate) path: String,
     /// The platform of what is in it.
-    pub platform: Platform,
+    pub(crate) platform: Platform,
     /// Where it is on the host, for a file that came from there unchanged.
-    pub host: Option<PathBuf>,
+    pub(crate) host: Option<PathBuf>,
 }
 
 impl ObjectData for File {

@@ -17,11 +17,11 @@ use crate::vertex::{Kind, Work};
 
 /// The data of a `GitRepository`.
 #[derive(Clone, Debug)]
-pub struct GitRepository {
+pub(crate) struct GitRepository {
     /// The remote as it was given.
-    pub url: String,
+    pub(crate) url: String,
     /// How to fetch from it.
-    pub options: GitOptions,
+    pub(crate) options: GitOptions,
 }
 
 impl ObjectData for GitRepository {
@@ -32,7 +32,7 @@ impl ObjectData for GitRepository {
 
 /// The data of a `GitRef`: a repository and a commit in it.
 #[derive(Clone, Debug)]
-pub struct GitRef {
+pub(crate) struct GitRef {
     repository: GitRepository,
     /// Full name of the ref, or the commit.
     name: String,

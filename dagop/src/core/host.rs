@@ -15,7 +15,7 @@ use crate::vertex::{CopyAction, FileAction, Kind};
 
 /// The data of `Host`.
 #[derive(Clone, Copy, Debug)]
-pub struct Host;
+pub(crate) struct Host;
 
 impl ObjectData for Host {
     fn type_name(&self) -> &str {

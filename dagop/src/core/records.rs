@@ -8,13 +8,13 @@ use super::this;
 
 /// A name and a value: an environment variable or a label.
 #[derive(Clone, Debug)]
-pub struct NameValue {
+pub(crate) struct NameValue {
     /// `EnvVariable` or `Label`.
-    pub ty: &'static str,
+    pub(crate) ty: &'static str,
     /// The name.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// The value.
-    pub value: Arc<str>,
+    pub(crate) value: Arc<str>,
 }
 
 impl ObjectData for NameValue {
@@ -25,15 +25,15 @@ impl ObjectData for NameValue {
 
 /// A port that a container listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
+pub(crate) struct Port {
     /// Its number.
-    pub port: u16,
+    pub(crate) port: u16,
     /// `TCP` or `UDP`.
-    pub protocol: &'static str,
+    pub(crate) protocol: &'static str,
     /// What it is for.
-    pub description: Option<String>,
+    pub(crate) description: Option<String>,
     /// Whether nobody checks that something listens.
-    pub skip_healthcheck: bool,
+    pub(crate) skip_healthcheck: bool,
 }
 
 impl ObjectData for Port {

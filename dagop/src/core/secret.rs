@@ -11,13 +11,13 @@ use super::{session, this};
 
 /// The data of a `Secret`.
 #[derive(Clone, Debug)]
-pub struct Secret {
+pub(crate) struct Secret {
     /// The name for people: what `setSecret` was given, or the URI.
-    pub name: String,
+    pub(crate) name: String,
     /// The URI, for a secret that is read from somewhere.
-    pub uri: Option<String>,
+    pub(crate) uri: Option<String>,
     /// The id under which the session serves it.
-    pub llb_id: String,
+    pub(crate) llb_id: String,
 }
 
 impl ObjectData for Secret {

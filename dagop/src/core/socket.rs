@@ -4,9 +4,9 @@ use dagql::{ObjectData, ObjectType};
 
 /// The data of a `Socket`: the id under which the session forwards it.
 #[derive(Clone, Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     /// The id in LLB; made from the path, so that the same socket is the same key.
-    pub id: String,
+    pub(crate) id: String,
 }
 
 impl ObjectData for Socket {

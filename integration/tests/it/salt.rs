@@ -6,8 +6,7 @@ use serde_json::Value;
 
 /// Prints a number that differs in every run, and everything of the engine's
 /// that a process could find: files, mounts, variables.
-const SCRIPT: &str =
-    r#"busybox date +%s%N; busybox env; busybox mount; busybox ls -a / /.dagop /run 2>&1"#;
+const SCRIPT: &str = r#"busybox cat /proc/sys/kernel/random/uuid; busybox env; busybox mount; busybox ls -a / /.dagop /run 2>&1"#;
 
 fn document(directive: &str) -> String {
     format!(

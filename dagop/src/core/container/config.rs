@@ -14,21 +14,21 @@ use crate::error::Error;
 
 /// The typed part of an image config, and the rest.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ImageConfig {
+pub(crate) struct ImageConfig {
     /// `NAME=value`, each name once, in the order of the image.
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// `user[:group]`, empty for root.
-    pub user: String,
+    pub(crate) user: String,
     /// Working directory, empty for `/`.
-    pub workdir: String,
+    pub(crate) workdir: String,
     /// What is put before the arguments when asked for.
-    pub entrypoint: Vec<String>,
+    pub(crate) entrypoint: Vec<String>,
     /// The arguments when none are given.
-    pub cmd: Vec<String>,
+    pub(crate) cmd: Vec<String>,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// `port/protocol`.
-    pub exposed_ports: BTreeSet<String>,
+    pub(crate) exposed_ports: BTreeSet<String>,
     /// Other members of the config object.
     other: Map<String, Value>,
     /// Other members of the image document, `history` among them.
@@ -92,7 +92,7 @@ impl ImageConfig {
     ///
     /// # Errors
     /// When it is not one.
-    pub fn parse(document: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(document: &[u8]) -> Result<Self, Error> {
         let bad = |e: serde_json::Error| Error::input(format!("image config: {e}"));
         let mut document: Map<String, Value> = serde_json::from_slice(document).map_err(bad)?;
         let config = match document.remove("config") {
@@ -117,7 +117,7 @@ impl ImageConfig {
     }
 
     /// The image document for an exporter, which adds the layers.
-    pub fn document(&self, platform: &Platform) -> Vec<u8> {
+    pub(crate) fn document(&self, platform: &Platform) -> Vec<u8> {
         let config = Wire {
             user: self.user.clone(),
             exposed_ports: self
@@ -144,7 +144,7 @@ impl ImageConfig {
     }
 
     /// The working directory, `/` if none is set.
-    pub fn workdir_or_root(&self) -> String {
+    pub(crate) fn workdir_or_root(&self) -> String {
         if self.workdir.is_empty() {
             "/".to_owned()
         } else {
@@ -153,14 +153,14 @@ impl ImageConfig {
     }
 
     /// The value of a variable.
-    pub fn env(&self, name: &str) -> Option<&str> {
+    pub(crate) fn env(&self, name: &str) -> Option<&str> {
         self.env
             .iter()
             .find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// Sets a variable where it stands, or at the end.
-    pub fn set_env(&mut self, name: &str, value: &str) {
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
         let entry = format!("{name}={value}");
         match self.env.iter_mut().find(|e| variable(e) == name) {
             Some(old) => *old = entry,
@@ -169,7 +169,7 @@ impl ImageConfig {
     }
 
     /// Removes a variable.
-    pub fn unset_env(&mut self, name: &str) {
+    pub(crate) fn unset_env(&mut self, name: &str) {
         self.env.retain(|entry| variable(entry) != name);
     }
 }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use dagql::{
-    Arg, Args, CachePolicy, Cx, EnumType, Error as GraphqlError, Field, Literal, Object, ObjectType,
+    Arg, Args, CachePolicy, Cx, EnumType, Error as GraphqlError, Field, ImplicitInput, Literal,
+    Object, ObjectType, Scope,
 };
 
 use super::{Container, ImageConfig};
@@ -43,15 +44,21 @@ fn importing(ty: ObjectType) -> ObjectType {
         Field::new("from", "Container!")
             .doc("A container of an image of a registry.")
             .arg(Arg::new("address", "String!").doc("The image (e.g. \"alpine:3.22\")."))
-            // A tag is what it is now: it is resolved once per session and pinned.
-            .cache(CachePolicy::PerSession)
+            .cache(CachePolicy::Custom(Arc::new(tag_scope)))
             .resolve(async |cx, this_, args| {
                 let c = this::<Container>(&this_)?;
                 let build = session(&cx)?;
-                let image = build.resolve_image(args.str("address")?, &c.platform).await?;
+                let address = args.str("address")?;
+                let image = build.resolve_image(address, &c.platform).await?;
+                if image.reference != address {
+                    // What follows is keyed by the digest, not by the tag.
+                    let pinned = [("address", Literal::from(image.reference))];
+                    return cx.select(&this_, "from", pinned).await;
+                }
                 let work = Work::Llb(vec![Some(image.source)]);
                 let root = crate::core::vertex(&cx, Kind::Ctr, work)?;
-                object(&cx, from_image(&c, root, &image.config, Some(image.reference))?)
+                let container = from_image(&c, root, &image.config, Some(image.reference))?;
+                object(&cx, container).map(Into::into)
             }),
     )
     .field(
@@ -90,6 +97,22 @@ fn importing(ty: ObjectType) -> ObjectType {
             .doc("Where its processes run.")
             .resolve(async |_, this_, _| Ok(this::<Container>(&this_)?.platform.to_string())),
     )
+}
+
+/// A tag is what it is now: it is resolved once per session. A digest is the
+/// same for everybody.
+fn tag_scope(
+    session: &dagql::Session,
+    _: &Object,
+    args: &Args,
+) -> Result<Vec<ImplicitInput>, GraphqlError> {
+    if args.str("address")?.contains('@') {
+        return Ok(Vec::new());
+    }
+    Ok(vec![ImplicitInput::scoped(
+        Scope::Session,
+        session.session_id(),
+    )])
 }
 
 /// The container of an image: its root and config; what was mounted stays, and
