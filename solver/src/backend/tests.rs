@@ -186,6 +186,12 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        // A killed daemon leaves the root filesystems of its processes mounted.
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for place in places.filter(|place| Path::new(place).starts_with(self.dir.path())) {
+            let _ = Command::new("umount").arg(place).status();
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Gateway builds: reading results, failures, progress, refusal.
 
 use futures::StreamExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::backend::container::{Mount, MountSource};
-use crate::backend::gateway::FileKind;
+use crate::backend::gateway::{FileKind, ImageQuery, SourceQuery};
 use crate::backend::history::{HistoryQuery, HistoryUpdate};
 
 #[tokio::test]
@@ -225,4 +226,110 @@ async fn a_refused_build_fails_at_its_start_with_the_daemons_reason() {
     .await
     .expect_err("refused");
     assert!(error.to_string().contains("nonsense"), "{error}");
+    let options = BuildOptions {
+        entitlements: vec!["security.insecure".to_owned()],
+        ..BuildOptions::default()
+    };
+    let error = Build::start(&client, options).await.expect_err("refused");
+    assert!(error.to_string().contains("security.insecure"), "{error}");
+}
+
+#[tokio::test]
+async fn a_result_is_exported_when_the_build_finishes() {
+    let Some(client) = client().await else { return };
+    let attrs = [("name", "dagop.test/exported"), ("unpack", "false")];
+    let attrs = attrs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let image = Exporter {
+        kind: "image".to_owned(),
+        attrs,
+    };
+    let options = BuildOptions {
+        exporters: vec![image],
+        ..BuildOptions::default()
+    };
+    let build = Build::start(&client, options).await.expect("started");
+    let mut graph = Graph::default();
+    let root = graph.files(&[("/a", b"exported")]);
+    let tree = solve(&build, graph.definition(root)).await;
+    let response = build
+        .finish(BuildResult::single(Some(tree)))
+        .await
+        .expect("exported");
+    assert!(
+        response["containerimage.digest"].parse::<Digest>().is_ok(),
+        "{response:?}"
+    );
+    let again = build
+        .finish(BuildResult::single(None))
+        .await
+        .expect_err("it has ended");
+    assert!(matches!(again, Error::Protocol(_)), "{again:?}");
+}
+
+#[tokio::test]
+async fn sources_are_resolved_and_warnings_are_progress() {
+    let Some(client) = client().await else { return };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    let server = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.expect("request"));
+            }
+            let body = if head.starts_with(b"HEAD") {
+                ""
+            } else {
+                "text"
+            };
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.expect("answer");
+        }
+    });
+    let build = start(&client).await;
+    let source = |identifier: String| pb::SourceOp {
+        identifier,
+        ..Default::default()
+    };
+    let query = SourceQuery {
+        source: source(format!("http://127.0.0.1:{port}/f.txt")),
+        ..SourceQuery::default()
+    };
+    let resolved = build.resolve_source(query).await.expect("resolved");
+    let download = resolved.http.expect("a download");
+    assert_eq!(download.checksum, Digest::sha256(b"text").to_string());
+    assert_eq!(download.filename, "f.txt");
+    server.abort();
+
+    let query = ImageQuery {
+        reference: format!("127.0.0.1:{port}/none:latest"),
+        ..ImageQuery::default()
+    };
+    let error = build.resolve_image(query).await.expect_err("no registry");
+    assert!(matches!(error, Error::Daemon(_)), "{error:?}");
+
+    let vertex = Digest::sha256(b"a vertex");
+    let warning = proto::gateway::WarnRequest {
+        digest: vertex.to_string(),
+        level: 1,
+        short: Bytes::from_static(b"careful"),
+        ..Default::default()
+    };
+    build.warn(warning).await.expect("warned");
+    build
+        .finish(BuildResult::single(None))
+        .await
+        .expect("finished");
+    let progress = build.progress();
+    let texts: Vec<_> = progress
+        .warnings()
+        .iter()
+        .map(|w| (&w.vertex, &w.short[..]))
+        .collect();
+    assert_eq!(texts, [(&vertex, &b"careful"[..])]);
 }

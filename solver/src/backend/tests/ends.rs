@@ -90,6 +90,26 @@ async fn cancelling_or_dropping_a_build_stops_its_processes() {
     stopped(seconds + 1).await;
 }
 
+/// Ends the process of a build whose daemon was killed and so cannot do it.
+fn end_orphan(seconds: u32) {
+    for line in std::fs::read_dir("/proc").expect("proc").flatten() {
+        let command = std::fs::read(line.path().join("cmdline")).unwrap_or_default();
+        if is_sleep(
+            &String::from_utf8_lossy(&command).replace('\0', " "),
+            seconds,
+        ) {
+            let pid = line
+                .file_name()
+                .to_string_lossy()
+                .parse()
+                .ok()
+                .and_then(rustix::process::Pid::from_raw);
+            rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::KILL)
+                .expect("killed");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_daemon_killed_in_mid_build_is_a_disconnect_for_every_call() {
     let Some(binary) = setting("BUILDKIT_TEST_BUILDKITD") else {
@@ -101,6 +121,7 @@ async fn a_daemon_killed_in_mid_build_is_a_disconnect_for_every_call() {
     let (build, pending) = sleeping(&client, seconds).await;
     let mut updates = build.updates();
     daemon.kill();
+    end_orphan(seconds);
     let five = Duration::from_secs(5);
     let error = tokio::time::timeout(five, pending)
         .await
@@ -117,21 +138,4 @@ async fn a_daemon_killed_in_mid_build_is_a_disconnect_for_every_call() {
         .expect("progress ends");
     let error = client.workers(&[]).await.expect_err("nobody is there");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
-    for line in std::fs::read_dir("/proc").expect("proc").flatten() {
-        // The daemon's own child outlives a SIGKILL of the daemon.
-        let command = std::fs::read(line.path().join("cmdline")).unwrap_or_default();
-        if is_sleep(
-            &String::from_utf8_lossy(&command).replace('\0', " "),
-            seconds,
-        ) {
-            let pid = line
-                .file_name()
-                .to_string_lossy()
-                .parse()
-                .ok()
-                .and_then(rustix::process::Pid::from_raw);
-            rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::KILL)
-                .expect("killed");
-        }
-    }
 }
