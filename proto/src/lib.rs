@@ -4,7 +4,7 @@
 //! One module per protobuf package, compiled from `protos/*.proto` by the build script. Every
 //! service has a client and a server, because a BuildKit session turns the roles round: the
 //! daemon calls services that the client offers. Map fields are `BTreeMap` (their order is part
-//! of a digest), bytes fields are [`bytes::Bytes`] (a definition is cloned often and is large).
+//! of a digest), bytes fields are [`prost::bytes::Bytes`] (a definition is cloned often and is large).
 //!
 //! - [`gowire`]: protobuf bytes exactly as the Go runtime writes them. Digests of LLB vertices are
 //!   hashes of these, so nothing else may encode an `Op` that is going to be hashed.
