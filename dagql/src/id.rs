@@ -26,7 +26,7 @@
 //!
 //! Chains get long (a loop in a script can make 100,000 calls), so nothing here recurses along
 //! them: walks keep their own stack, and dropping the last reference frees the chain in a loop
-//! ([`release`]).
+//! (`id/release.rs`).
 //!
 //! In an ID made by this engine an argument that is absent is null: [`canonical_arguments`] has
 //! already written out every default. In a genuine Dagger ID an absent argument means the default

@@ -42,7 +42,8 @@ use super::scheme::{DigestScheme, Scheme};
 use crate::id::{Argument, Call, Id};
 use crate::literal::Literal;
 
-/// Dagger's rules in one of their two versions.
+/// Dagger's rules in one of their two versions. The preimages are written down at the top of
+/// `digest/xxh3.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Xxh3 {
     content_aware: bool,

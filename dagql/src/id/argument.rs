@@ -140,7 +140,9 @@ fn take_ids(value: &mut Literal, ids: &mut Vec<Id>) {
     }
 }
 
-/// The canonical form of `given`, see the [module documentation](self).
+/// The canonical form of `given`: in the order of `specs`, with defaults where nothing was given,
+/// and without nulls, also inside input objects. An explicit null overrides a default. Values are
+/// already coerced to their types.
 ///
 /// # Errors
 /// An unknown or repeated name, or a value that [`Literal::check`] refuses.

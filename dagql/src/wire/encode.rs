@@ -5,6 +5,7 @@ use prost::Message as _;
 use super::message::{
     Argument, Call, Dag, Entry, ImplicitInput, List, Literal as Wire, Module, Object, Type, Value,
 };
+use super::table::quote;
 use super::{IMPLICIT_INPUTS_MAX, Limits, WireError};
 use crate::digest::scheme::Scheme;
 use crate::id::{ARGS_MAX, Id};
@@ -68,14 +69,8 @@ pub(super) fn call(id: &Id) -> Result<Vec<u8>, WireError> {
 
 /// Refuses what the reader would refuse; returns the number of values in the arguments.
 fn check(id: &Id) -> Result<usize, WireError> {
-    let malformed =
-        |what: &str, name: &str| WireError::Malformed(format!("{what} `{name}` is not a name"));
-    if !is_name(id.field()) {
-        return Err(malformed("field", id.field()));
-    }
-    if !is_name(id.ty().name()) {
-        return Err(malformed("type", id.ty().name()));
-    }
+    name("field", id.field())?;
+    name("type", id.ty().name())?;
     if id.ty().levels().count() > TYPE_DEPTH_MAX + 1 {
         return Err(WireError::TypeDepth);
     }
@@ -91,17 +86,48 @@ fn check(id: &Id) -> Result<usize, WireError> {
             limit: IMPLICIT_INPUTS_MAX,
         });
     }
+    if id
+        .implicit_inputs()
+        .iter()
+        .any(|input| input.name().is_empty())
+    {
+        return Err(WireError::Malformed(
+            "an implicit input without a name".to_owned(),
+        ));
+    }
     let mut literals = 0;
     for argument in id.call().public_args() {
-        if !is_name(argument.name()) {
-            return Err(malformed("argument", argument.name()));
-        }
+        name("argument", argument.name())?;
         literals += argument.value().check().map_err(|error| match error {
             LiteralError::Depth => WireError::LiteralDepth,
             other => WireError::Malformed(format!("argument `{}`: {other}", argument.name())),
         })?;
+        field_names(argument.value())?;
     }
     Ok(literals)
+}
+
+fn name(role: &str, name: &str) -> Result<(), WireError> {
+    if is_name(name) {
+        Ok(())
+    } else {
+        Err(WireError::Malformed(format!(
+            "{role} `{}` is not a name",
+            quote(name)
+        )))
+    }
+}
+
+/// Recursion is bounded, because the value has been checked.
+fn field_names(value: &Literal) -> Result<(), WireError> {
+    match value {
+        Literal::List(values) => values.iter().try_for_each(field_names),
+        Literal::Object(fields) => fields.iter().try_for_each(|(field, value)| {
+            name("input field", field)?;
+            field_names(value)
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn message(id: &Id) -> Call {

@@ -170,6 +170,16 @@ fn what_cannot_be_read_is_not_written() {
         nan,
         "the ID is malformed: argument `a`: a number must be finite"
     );
+    let field = Literal::Object(vec![("a b".into(), Literal::Null)]);
+    assert_eq!(
+        root(Call::new("f", ty()).arg("a", field)).to_string(),
+        "the ID is malformed: input field `a b` is not a name"
+    );
+    let unnamed = ImplicitInput::new("", "x");
+    assert_eq!(
+        root(Call::new("f", ty()).implicit(unnamed)).to_string(),
+        "the ID is malformed: an implicit input without a name"
+    );
     let many = (0..1025)
         .map(|at| Argument::new(format!("a{at}"), true))
         .collect();

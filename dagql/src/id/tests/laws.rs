@@ -9,7 +9,8 @@ use super::golden::{
 use crate::digest::Digest;
 use crate::digest::scheme::{Blake3, DigestScheme, Scheme};
 use crate::id::{
-    Argument, Call, DISPLAY_BYTES_MAX, Id, IdError, ImplicitInput, Module, PathSegment, Scope,
+    ArgSpec, Argument, ArgumentError, Call, DISPLAY_BYTES_MAX, Id, IdError, ImplicitInput, Module,
+    PathSegment, Scope, canonical_arguments,
 };
 use crate::literal::Literal;
 use crate::typeref::TypeRef;
@@ -220,6 +221,52 @@ fn rehashing_translates_and_drops_claims() {
         .rehash(Scheme::Blake3);
     assert_eq!(rehashed, with_exec(Scheme::Blake3));
     assert!(rehashed.chain().all(|id| !id.has_custom_digest()));
+}
+
+#[test]
+fn a_translated_id_gets_the_defaults_of_the_schema() {
+    let path: Arc<str> = "path".into();
+    let expand: Arc<str> = "expand".into();
+    let specs = [
+        ArgSpec {
+            name: &path,
+            default: None,
+            sensitive: false,
+        },
+        ArgSpec {
+            name: &expand,
+            default: Some(&Literal::Bool(false)),
+            sensitive: false,
+        },
+    ];
+    let adapt = |receiver: Option<&Id>, call: Call| -> Result<Call, ArgumentError> {
+        if receiver.is_none() {
+            return Ok(call);
+        }
+        let given = call
+            .args()
+            .iter()
+            .map(|arg| (arg.name().into(), arg.value().clone()))
+            .collect();
+        let args = canonical_arguments(&specs, given)?;
+        Ok(call.with_args(args))
+    };
+    let call = |scheme| {
+        let call = Call::new("withWorkdir", "Container!".parse().unwrap()).arg("path", "/src");
+        (container(scheme), call)
+    };
+    let (receiver, dagger) = call(V1);
+    let translated = receiver
+        .append(dagger.clone())
+        .translate(Scheme::Blake3, adapt)
+        .unwrap();
+    let (receiver, ours) = call(Scheme::Blake3);
+    assert_eq!(translated, receiver.append(ours.arg("expand", false)));
+
+    let unknown = container(V1)
+        .append(dagger.arg("what", true))
+        .translate(Scheme::Blake3, adapt);
+    assert_eq!(unknown.unwrap_err().to_string(), "unknown argument `what`");
 }
 
 #[test]
