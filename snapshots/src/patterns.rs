@@ -28,7 +28,7 @@ use std::path::Path;
 use regex::Regex;
 use thiserror::Error;
 
-pub use glob::Glob;
+pub use glob::{Glob, GlobError};
 
 /// Most patterns one list may have.
 pub const PATTERNS_MAX: usize = 10_000;

@@ -10,6 +10,7 @@
 //! deletes everything in its directory; [`Whiteout`] is that convention.
 
 mod extract;
+mod field;
 mod place;
 mod policy;
 mod read;

@@ -65,22 +65,25 @@ fn messages_have_the_bytes_of_the_published_schema() {
     assert_eq!(request.encode_to_vec(), expected);
 }
 
-/// Runs against the containerd whose socket is in CONTAINERD_SOCKET.
-#[test]
-#[ignore = "needs a containerd: set CONTAINERD_SOCKET and run with --ignored"]
-fn a_real_daemon_stores_blobs_and_snapshots() {
-    use crate::content::{ContentProvider, Expected, open, put, read_all};
-    use crate::digest::Digest;
-    use std::io::{Read, Write};
-
+/// A client of the containerd whose socket is in CONTAINERD_SOCKET.
+fn real() -> Client {
     let socket = std::env::var("CONTAINERD_SOCKET").expect("CONTAINERD_SOCKET names the socket");
     let config = Config {
         namespace: "dagop-test".to_owned(),
         labels: BTreeMap::from([("containerd.io/gc.root".to_owned(), "test".to_owned())]),
         ..Config::default()
     };
-    let client = Client::connect(Path::new(&socket), config).unwrap();
-    let content = client.content();
+    Client::connect(Path::new(&socket), config).unwrap()
+}
+
+#[test]
+#[ignore = "needs a containerd: set CONTAINERD_SOCKET and run with --ignored"]
+fn a_real_daemon_stores_blobs() {
+    use crate::content::{ContentProvider, Expected, open, put, read_all};
+    use crate::digest::Digest;
+    use std::io::{Read, Write};
+
+    let content = real().content();
     let data: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
     let digest = Digest::sha256(&data);
     let expected = Expected::exactly(digest.clone(), data.len() as u64);
@@ -116,8 +119,12 @@ fn a_real_daemon_stores_blobs_and_snapshots() {
         .read_to_string(&mut text)
         .unwrap();
     assert_eq!(text, "unknown size");
+}
 
-    let snapshots = client.snapshotter("native");
+#[test]
+#[ignore = "needs a containerd: set CONTAINERD_SOCKET and run with --ignored"]
+fn a_real_daemon_stores_snapshots() {
+    let snapshots = real().snapshotter("native");
     let base = format!("dagop-test-{}", std::process::id());
     let active = format!("{base}-active");
     let mounts = snapshots.prepare(&active, "").unwrap();

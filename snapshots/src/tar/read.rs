@@ -1,8 +1,9 @@
 //! The strict reader.
 //!
 //! An archive is a sequence of 512-byte headers, each followed by data padded to 512 bytes, ended
-//! by two zero blocks. Extension headers describe the entry after them: `x` (PAX records for one
-//! entry), `g` (PAX records for all that follow), `L` and `K` (GNU long path and link target).
+//! by two zero blocks. Extension headers describe the entry after them: `x` (PAX records), `L` and
+//! `K` (GNU long path and link target, which win over PAX). Global PAX headers (`g`) are skipped:
+//! the daemon ignores them too, and a layer must mean the same to both.
 //! The reader collects extensions until an ordinary header comes, and then returns one
 //! [`Entry`] with everything applied. Data is read from the reader itself; what is left unread is
 //! skipped by the next call.
@@ -19,6 +20,7 @@ use std::path::{Component, Path, PathBuf};
 
 use tar::{EntryType, Header};
 
+use super::field::{self, at};
 use super::records::{self, Records, XATTR};
 use super::{BLOCK, EXTENSION_SIZE_MAX, Entry, PATH_LEN_MAX, TarError, quote};
 use crate::tree::{Kind, MODE_MASK, Meta, Time, Xattrs};
@@ -34,7 +36,6 @@ pub struct Reader<R> {
     /// Bytes of the current entry not yet read, and its padding after them.
     remaining: u64,
     padding: u64,
-    globals: Records,
     finished: bool,
 }
 
@@ -55,7 +56,6 @@ impl<R: Read> Reader<R> {
             offset: 0,
             remaining: 0,
             padding: 0,
-            globals: Records::new(),
             finished: false,
         }
     }
@@ -81,8 +81,7 @@ impl<R: Read> Reader<R> {
                 offset: start,
                 reason,
             };
-            let number = |e: io::Error| bad(e.to_string());
-            let size = header.entry_size().map_err(number)?;
+            let size = size_of(&header).map_err(bad)?;
             let kind = header.entry_type();
             if !matches!(
                 kind,
@@ -102,15 +101,8 @@ impl<R: Read> Reader<R> {
             }
             match kind {
                 EntryType::XHeader => records::parse(&data, &mut extensions.pax).map_err(bad)?,
-                EntryType::XGlobalHeader => {
-                    records::parse(&data, &mut self.globals).map_err(bad)?;
-                    // It describes no particular entry, so the archive may end after it.
-                    extensions.count -= 1;
-                    let total: usize = self.globals.iter().map(|(k, v)| k.len() + v.len()).sum();
-                    if total as u64 > EXTENSION_SIZE_MAX {
-                        return Err(bad("too many global PAX records".into()));
-                    }
-                }
+                // It belongs to no entry, so the archive may end after it.
+                EntryType::XGlobalHeader => extensions.count -= 1,
                 EntryType::GNULongName => extensions.long_path = Some(until_nul(data)),
                 _ => extensions.long_link = Some(until_nul(data)),
             }
@@ -161,12 +153,12 @@ impl<R: Read> Reader<R> {
         }
         let header = Header::from_byte_slice(&block).clone();
         // The checksum counts its own field as spaces.
-        let sum: u32 = block
+        let sum: i64 = block
             .iter()
             .enumerate()
-            .map(|(at, b)| u32::from(if (148..156).contains(&at) { b' ' } else { *b }))
+            .map(|(at, b)| i64::from(if at::CHECKSUM.contains(&at) { b' ' } else { *b }))
             .sum();
-        if header.cksum().ok() != Some(sum) {
+        if field::number(&block[at::CHECKSUM]) != Ok(sum) {
             return Err(TarError::Header {
                 offset: start,
                 reason: "wrong checksum (not a tar archive, or damaged)".into(),
@@ -208,78 +200,82 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
+    /// Puts header and extensions together, and sets the reader to the entry's data.
     fn entry(
         &mut self,
         header: &Header,
-        mut extensions: Extensions,
+        extensions: Extensions,
         start: u64,
     ) -> Result<Entry, TarError> {
         let bad = |reason: String| TarError::Header {
             offset: start,
             reason,
         };
-        let number = |e: io::Error| bad(e.to_string());
-        for (key, value) in &self.globals {
-            let absent = !extensions.pax.contains_key(key);
-            if absent {
-                extensions.pax.insert(key.clone(), value.clone());
-            }
-        }
         let pax = Pax(&extensions.pax);
         pax.refuse_sparse().map_err(bad)?;
-        let raw_path = pax
-            .bytes("path")
-            .or(extensions.long_path.as_deref())
-            .map_or_else(|| header.path_bytes().into_owned(), <[u8]>::to_vec);
-        let raw_link = pax
-            .bytes("linkpath")
-            .or(extensions.long_link.as_deref())
-            .map(<[u8]>::to_vec)
+        let long =
+            |gnu: &Option<Vec<u8>>, key| gnu.as_deref().or(pax.bytes(key)).map(<[u8]>::to_vec);
+        let raw_path =
+            long(&extensions.long_path, "path").unwrap_or_else(|| header.path_bytes().into_owned());
+        let raw_link = long(&extensions.long_link, "linkpath")
             .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned))
             .unwrap_or_default();
         let size = match pax.number("size").map_err(bad)? {
             Some(size) => size,
-            None => header.entry_size().map_err(number)?,
+            None => size_of(header).map_err(bad)?,
         };
-        let path = normalise(&raw_path)?;
         let mut kind = header.entry_type();
-        // Before POSIX a directory was a file whose name ends with a slash.
-        if kind == EntryType::Regular && raw_path.ends_with(b"/") {
+        // Before POSIX a directory was a file, then of type NUL, whose name ends with a slash.
+        if header.as_bytes()[156] == 0 && raw_path.ends_with(b"/") {
             kind = EntryType::Directory;
         }
+        let path = normalise(&raw_path)?;
         let has_data = matches!(kind, EntryType::Regular | EntryType::Continuous);
         // A hard link may repeat the size of its target, and a directory state an allocation
         // hint; neither is followed by data.
         self.begin(if has_data { size } else { 0 });
-        let hard_link = match kind {
-            EntryType::Link => Some(normalise(&raw_link)?),
-            _ => None,
-        };
-        let id = |key, field: io::Result<u64>| -> Result<u32, TarError> {
-            let id = match pax.number(key).map_err(bad)? {
-                Some(id) => id,
-                None => field.map_err(number)?,
-            };
-            u32::try_from(id).map_err(|_| bad(format!("{key} {id} does not fit 32 bits")))
-        };
-        let meta = Meta {
-            kind: kind_of(header, kind, size, &raw_path, &raw_link).map_err(bad)?,
-            mode: header.mode().map_err(number)? & MODE_MASK,
-            uid: id("uid", header.uid())?,
-            gid: id("gid", header.gid())?,
-            mtime: match pax.time().map_err(bad)? {
-                Some(time) => time,
-                // The field is unsigned octal or signed base 256; the latter is two's complement.
-                None => Time::from_secs(header.mtime().map_err(number)?.cast_signed()),
-            },
-            xattrs: pax.xattrs(),
-        };
         Ok(Entry {
             path,
-            hard_link,
-            meta,
+            hard_link: match kind {
+                EntryType::Link => Some(normalise(&raw_link)?),
+                _ => None,
+            },
+            meta: Meta {
+                kind: kind_of(header, kind, size, &raw_path, &raw_link).map_err(bad)?,
+                ..common_meta(header, &pax).map_err(bad)?
+            },
         })
     }
+}
+
+fn size_of(header: &Header) -> Result<u64, String> {
+    let size = field::number(&header.as_bytes()[at::SIZE])?;
+    u64::try_from(size).map_err(|_| format!("the size {size} is negative"))
+}
+
+/// Everything of an entry but its kind.
+fn common_meta(header: &Header, pax: &Pax<'_>) -> Result<Meta, String> {
+    let block = header.as_bytes();
+    let id = |key, range| -> Result<u32, String> {
+        let id = match pax.number(key)? {
+            Some(id) => i64::try_from(id).unwrap_or(i64::MAX),
+            None => field::number(&block[range])?,
+        };
+        u32::try_from(id).map_err(|_| format!("{key} {id} does not fit 32 bits"))
+    };
+    // Type bits that some writers add do not matter; that the number fits does not either then.
+    let mode = field::number(&block[at::MODE])? & i64::from(MODE_MASK);
+    Ok(Meta {
+        kind: Kind::Dir,
+        mode: u32::try_from(mode).expect("masked to twelve bits"),
+        uid: id("uid", at::UID)?,
+        gid: id("gid", at::GID)?,
+        mtime: match pax.time()? {
+            Some(time) => time,
+            None => Time::from_secs(field::number(&block[at::MTIME])?),
+        },
+        xattrs: pax.xattrs(),
+    })
 }
 
 fn kind_of(
@@ -290,9 +286,11 @@ fn kind_of(
     link: &[u8],
 ) -> Result<Kind, String> {
     let device = || -> Result<(u32, u32), String> {
-        let major = header.device_major().map_err(|e| e.to_string())?;
-        let minor = header.device_minor().map_err(|e| e.to_string())?;
-        Ok((major.unwrap_or(0), minor.unwrap_or(0)))
+        let part = |range| {
+            let number = field::number(&header.as_bytes()[range])?;
+            u32::try_from(number).map_err(|_| format!("the device number {number} is out of range"))
+        };
+        Ok((part(at::MAJOR)?, part(at::MINOR)?))
     };
     Ok(match kind {
         EntryType::Regular | EntryType::Continuous => Kind::File { size },

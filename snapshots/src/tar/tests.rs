@@ -196,7 +196,7 @@ proptest! {
 }
 
 #[test]
-fn gnu_long_names_and_global_records_are_applied() {
+fn gnu_long_names_are_applied_and_global_records_ignored() {
     let long = "x/".repeat(80) + "end";
     let mut archive = raw(
         tar::EntryType::GNULongName,
@@ -223,7 +223,7 @@ fn gnu_long_names_and_global_records_are_applied() {
     );
     assert_eq!(
         tree.stat(Path::new("late")).unwrap().mtime,
-        Time::from_secs(5)
+        Time::from_secs(1)
     );
 }
 
