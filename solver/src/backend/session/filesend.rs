@@ -21,6 +21,7 @@
 
 mod codec;
 mod file;
+mod order;
 mod receive;
 mod stage;
 #[cfg(test)]
@@ -46,7 +47,7 @@ use super::metadata;
 use super::registry::Registry;
 use codec::RawCodec;
 #[cfg(test)]
-pub(crate) use receive::Order;
+pub(crate) use order::Order;
 
 /// Prefix of the metadata keys that carry the exporter's response entries.
 const METADATA_PREFIX: &str = "exporter-md-";

@@ -7,6 +7,7 @@
 //! ```text
 //! walk.rs    the tree in protocol order, one stat(2) per entry     filter.rs  what is listed and entered
 //! send.rs    the packet exchange: listing, requests, content       follow.rs  links -> more include patterns
+//! xattrs.rs  extended attributes of one entry
 //! ```
 //!
 //! Directories are read at the time of the request, not when they are offered.
@@ -17,6 +18,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod xattrs;
 
 use std::path::PathBuf;
 use std::sync::Arc;

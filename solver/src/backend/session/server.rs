@@ -67,6 +67,14 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Calls the daemon may have open at once; more wait at its side.
 const STREAMS_MAX: u32 = 1024;
 
+/// Largest set of request headers, in bytes. Include and exclude patterns of a local directory travel as headers, one
+/// per pattern; the limit is that of other BuildKit clients. hyper's default of 16 KiB would refuse a long ignore file.
+const HEADERS_MAX: u32 = 16 << 20;
+
+/// Calls that may be cancelled before they were looked at. The daemon reads blobs in many short calls that it cancels
+/// when it has enough; the default of 20 would take a burst of them for an attack and end the session.
+const CANCELLED_MAX: usize = 4096;
+
 /// The services of a configuration.
 fn routes(config: &SessionConfig) -> Routes {
     let limit = proto::MESSAGE_SIZE_MAX;
@@ -104,6 +112,9 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS_MAX)
+        .max_pending_accept_reset_streams(CANCELLED_MAX)
+        .max_local_error_reset_streams(None)
         .serve_connection(TokioIo::new(io), TowerToHyperService::new(routes(config)))
         .await
         .map_err(|error| match std::error::Error::source(&error) {

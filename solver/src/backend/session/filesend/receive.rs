@@ -14,7 +14,6 @@
 //! hard link must name an existing entry of the same tree, reached without links. The target text of a symbolic link is
 //! not restricted: exports must keep it, and nothing here follows it.
 
-use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::Write;
@@ -32,8 +31,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::order::Order;
 use super::stage::{Directory, Stage};
 use super::{DirectoryMode, Outbound};
+use crate::backend::session::beneath::Root;
 use crate::backend::session::error::{PathError, code_of};
 use crate::backend::session::gomode;
 
@@ -42,9 +43,6 @@ const REQUESTS_MAX: usize = 64;
 
 /// Packets that may wait for the disk, each at most 32 KiB of content.
 const PACKETS_IN_FLIGHT: usize = 64;
-
-/// Longest path of an entry, in bytes.
-const PATH_MAX: usize = 4096;
 
 /// Most entries of one export.
 const ENTRIES_MAX: u32 = 20_000_000;
@@ -236,12 +234,7 @@ impl Receiver<'_> {
             })
     }
 
-    fn create(
-        &mut self,
-        id: u32,
-        entry: Stat,
-        kind: FileType,
-    ) -> Result<(), (&'static str, Errno)> {
+    fn create(&mut self, id: u32, entry: Stat, kind: FileType) -> Result<(), Failed> {
         let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
         if self.parent.as_ref().is_none_or(|(path, _)| path != parent) {
             let opened = self
@@ -265,35 +258,12 @@ impl Receiver<'_> {
                     xattrs: entry.xattrs,
                 });
             }
-            FileType::Symlink => {
-                rustix::fs::symlinkat(&*entry.linkname, parent, name)
-                    .map_err(|e| ("create link", e))?;
-                touch(parent, name, entry.mod_time)?;
-            }
+            FileType::Symlink => create_symlink(parent, name, &entry)?,
             _ if !entry.linkname.is_empty() => {
-                let (from, source) = entry
-                    .linkname
-                    .rsplit_once('/')
-                    .unwrap_or(("", &entry.linkname));
-                if source == ".." || source == "." {
-                    return Err(("link to", Errno::XDEV));
-                }
-                let from = self
-                    .stage
-                    .root()
-                    .open_dir(from)
-                    .map_err(|e| ("link to", e))?;
-                rustix::fs::linkat(&from, source, parent, name, AtFlags::empty())
-                    .map_err(|e| ("link to", e))?;
+                create_hard_link(self.stage.root(), parent, name, &entry.linkname)?
             }
             FileType::BlockDevice | FileType::CharacterDevice | FileType::Fifo => {
-                let mode = Mode::from_raw_mode(gomode::permissions(entry.mode));
-                let device = rustix::fs::makedev(entry.devmajor as u32, entry.devminor as u32);
-                rustix::fs::mknodat(parent, name, kind, mode, device)
-                    .map_err(|e| ("create device", e))?;
-                rustix::fs::chmodat(parent, name, mode, AtFlags::empty())
-                    .map_err(|e| ("set the mode of", e))?;
-                touch(parent, name, entry.mod_time)?;
+                create_device(parent, name, kind, &entry)?;
             }
             FileType::RegularFile | FileType::Socket => {
                 let flags = OFlags::WRONLY
@@ -362,6 +332,34 @@ impl Receiver<'_> {
     }
 }
 
+/// An operation that failed, and the system's reason.
+type Failed = (&'static str, Errno);
+
+fn create_symlink(parent: &OwnedFd, name: &str, entry: &Stat) -> Result<(), Failed> {
+    rustix::fs::symlinkat(&*entry.linkname, parent, name).map_err(|e| ("create link", e))?;
+    touch(parent, name, entry.mod_time)
+}
+
+/// The first name is looked up without following links, since the export may have links that lead outside.
+fn create_hard_link(root: &Root, parent: &OwnedFd, name: &str, first: &str) -> Result<(), Failed> {
+    let (from, source) = first.rsplit_once('/').unwrap_or(("", first));
+    if matches!(source, "" | "." | "..") {
+        return Err(("link to", Errno::XDEV));
+    }
+    let from = root.open_dir(from).map_err(|e| ("link to", e))?;
+    rustix::fs::linkat(&from, source, parent, name, AtFlags::empty()).map_err(|e| ("link to", e))
+}
+
+fn create_device(parent: &OwnedFd, name: &str, kind: FileType, entry: &Stat) -> Result<(), Failed> {
+    let mode = Mode::from_raw_mode(gomode::permissions(entry.mode));
+    let number = |part: i64| u32::try_from(part).map_err(|_| ("create device", Errno::INVAL));
+    let device = rustix::fs::makedev(number(entry.devmajor)?, number(entry.devminor)?);
+    rustix::fs::mknodat(parent, name, kind, mode, device).map_err(|e| ("create device", e))?;
+    rustix::fs::chmodat(parent, name, mode, AtFlags::empty())
+        .map_err(|e| ("set the mode of", e))?;
+    touch(parent, name, entry.mod_time)
+}
+
 /// Gives a complete file its attributes.
 fn finish(file: &File, entry: &Stat) -> Result<(), Errno> {
     set_xattrs(file, &entry.xattrs);
@@ -384,7 +382,7 @@ pub(crate) fn set_xattrs(
     }
 }
 
-fn touch(parent: &OwnedFd, name: &str, nanoseconds: i64) -> Result<(), (&'static str, Errno)> {
+fn touch(parent: &OwnedFd, name: &str, nanoseconds: i64) -> Result<(), Failed> {
     rustix::fs::utimensat(parent, name, &times(nanoseconds), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|e| ("set the time of", e))
 }
@@ -400,48 +398,4 @@ fn times(nanoseconds: i64) -> Timestamps {
         last_access: time,
         last_modification: time,
     }
-}
-
-/// Checks the order of a listing: strictly ascending by components, parents first.
-#[derive(Debug, Default)]
-pub(crate) struct Order {
-    last: String,
-    /// Directories that may still get entries, outermost first.
-    parents: Vec<String>,
-}
-
-impl Order {
-    /// Accepts the next path or says what is wrong with it.
-    pub(crate) fn check(&mut self, path: &str, is_dir: bool) -> Result<(), String> {
-        let clean = path.split('/').all(|c| !matches!(c, "" | "." | ".."));
-        if !clean || path.contains('\0') || path.len() > PATH_MAX {
-            let shown: String = path.chars().take(PATH_MAX).collect();
-            return Err(format!("{shown:?} is not a clean relative path"));
-        }
-        if !self.last.is_empty() && compare(&self.last, path) != Ordering::Less {
-            return Err(format!(
-                "{path:?} comes after {:?}: out of order",
-                self.last
-            ));
-        }
-        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        while self.parents.last().is_some_and(|open| open != parent) {
-            self.parents.pop();
-        }
-        if self.parents.is_empty() && !parent.is_empty() {
-            return Err(format!(
-                "{path:?}: its parent was not announced as a directory"
-            ));
-        }
-        if is_dir {
-            self.parents.push(path.to_owned());
-        }
-        path.clone_into(&mut self.last);
-        Ok(())
-    }
-}
-
-/// Compares two paths component by component.
-fn compare(a: &str, b: &str) -> Ordering {
-    a.split('/').cmp(b.split('/'))
 }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::receive::Order;
+use super::order::Order;
 use super::{
     DirectoryMode, FileSendProvider, FileSendTargets, Target, TargetWriter, export_metadata, file,
     receive,

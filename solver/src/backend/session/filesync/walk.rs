@@ -20,19 +20,18 @@
 //! error, unless the patterns exclude the directory itself.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use bytes::Bytes;
 use proto::fsutil::Stat;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
-use rustix::path::DecInt;
 
 use super::Ownership;
 use super::filter::{Filter, Matches};
+use super::xattrs::Xattrs;
 use crate::backend::session::beneath::{Root, is_gone};
 use crate::backend::session::error::PathError;
 use crate::backend::session::gomode;
@@ -45,12 +44,6 @@ const PATH_MAX: usize = 4096;
 
 /// Buffer for directory entries, in bytes.
 const DIR_BUFFER: usize = 64 * 1024;
-
-/// Linux bounds both a list of attribute names and one attribute value to 64 KiB.
-const XATTR_MAX: usize = 64 * 1024;
-
-/// Attributes that only mean something on the machine they come from.
-const XATTR_SKIPPED_PREFIX: &str = "com.apple.";
 
 /// Why a walk stopped.
 #[derive(Debug, thiserror::Error)]
@@ -421,66 +414,4 @@ fn device(rdev: u64) -> (i64, i64) {
         ((rdev >> 8) & 0xfff) as i64,
         ((rdev & 0xff) | ((rdev >> 12) & 0xf_ff00)) as i64,
     )
-}
-
-/// Reads extended attributes. There is no `llistxattrat`, so the path goes through the open directory's entry in
-/// `/proc`, which a swapped parent directory cannot redirect. Without `/proc` no attributes are sent.
-struct Xattrs {
-    usable: bool,
-    /// `/proc/self/fd/N/name`, rebuilt in place for each entry.
-    path: Vec<u8>,
-    names: Box<[u8]>,
-    value: Box<[u8]>,
-}
-
-impl Xattrs {
-    fn new(root: &Root) -> Self {
-        let usable = rustix::fs::stat(format!("/proc/self/fd/{}/.", root.fd().as_raw_fd())).is_ok();
-        if !usable {
-            tracing::warn!(
-                "/proc is not available: extended attributes of local files are not sent"
-            );
-        }
-        let buffer = || vec![0; XATTR_MAX].into_boxed_slice();
-        Self {
-            usable,
-            path: Vec::new(),
-            names: buffer(),
-            value: buffer(),
-        }
-    }
-
-    fn read(&mut self, directory: &OwnedFd, name: &CStr) -> Result<BTreeMap<String, Bytes>, Errno> {
-        let mut xattrs = BTreeMap::new();
-        if !self.usable {
-            return Ok(xattrs);
-        }
-        self.path.clear();
-        self.path.extend_from_slice(b"/proc/self/fd/");
-        self.path
-            .extend_from_slice(DecInt::from_fd(directory).as_bytes());
-        self.path.push(b'/');
-        self.path.extend_from_slice(name.to_bytes());
-        let length = match rustix::fs::llistxattr(self.path.as_slice(), &mut *self.names) {
-            Ok(length) => length,
-            Err(Errno::OPNOTSUPP) => 0,
-            Err(e) => return Err(e),
-        };
-        for key in self.names[..length].split(|b| *b == 0) {
-            let Ok(key) = std::str::from_utf8(key) else {
-                continue;
-            };
-            if key.is_empty() || key.starts_with(XATTR_SKIPPED_PREFIX) {
-                continue;
-            }
-            // A listed attribute that cannot be read needs a privilege we do not have; the others still count.
-            if let Ok(length) = rustix::fs::lgetxattr(self.path.as_slice(), key, &mut *self.value) {
-                xattrs.insert(
-                    key.to_owned(),
-                    Bytes::copy_from_slice(&self.value[..length]),
-                );
-            }
-        }
-        Ok(xattrs)
-    }
 }
