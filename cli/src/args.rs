@@ -23,14 +23,17 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Parser)]
-#[command(name = "dagop", version, about, long_about = LONG_ABOUT, after_help = EXIT_CODES)]
+#[command(name = "dagop", version, after_help = EXIT_CODES)]
 #[command(propagate_version = true, disable_help_subcommand = true)]
+#[command(about = ABOUT, long_about = LONG_ABOUT)]
 struct RawCli {
     #[command(flatten)]
     connection: ConnectionFlags,
     #[command(subcommand)]
     command: Command,
 }
+
+const ABOUT: &str = "Runs Dagger's GraphQL API on the BuildKit daemon you already have";
 
 const LONG_ABOUT: &str = "Runs Dagger's GraphQL API on the BuildKit daemon you already have, and \
 tells how each call met each cache.\n\nThe daemon is the first of these that answers: --addr, \
@@ -184,6 +187,17 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         grammar().debug_assert();
+    }
+
+    /// The comments on flattened groups of flags are ours, not the user's.
+    #[test]
+    fn help_describes_the_command_and_not_its_groups_of_flags() {
+        assert_eq!(grammar().get_about().unwrap().to_string(), ABOUT);
+        for command in grammar().get_subcommands() {
+            let about = command.get_about().unwrap().to_string();
+            assert!(!about.ends_with('.') && about.len() > 20, "{about}");
+            assert!(command.get_long_about().is_none(), "{}", command.get_name());
+        }
     }
 
     #[test]

@@ -105,25 +105,25 @@ impl<Q: Queries> Server<Q> {
             .map_err(|error| CliError::failed(format!("the HTTP server failed: {error}")))
     }
 
-    /// Whether the request may be looked at; its refusal otherwise.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), HttpResponse> {
+    /// The refusal of a request that may not even be read.
+    fn refuse(&self, headers: &HeaderMap) -> Option<HttpResponse> {
         match &self.token {
             Some(token) if !authorized(headers, token) => {
                 let challenge = "Basic realm=\"dagop session\"";
                 let headers = [(header::WWW_AUTHENTICATE, challenge)];
-                return Err((StatusCode::UNAUTHORIZED, headers).into_response());
+                return Some((StatusCode::UNAUTHORIZED, headers).into_response());
             }
             None if headers.contains_key(header::ORIGIN) => {
                 let message = "requests from web pages need a session token";
-                return Err(refusal(StatusCode::FORBIDDEN, message));
+                return Some(refusal(StatusCode::FORBIDDEN, message));
             }
             _ => {}
         }
         if !media_type(headers).eq_ignore_ascii_case(JSON) {
             let message = "the body must be of type application/json";
-            return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+            return Some(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
-        Ok(())
+        None
     }
 }
 
@@ -141,7 +141,9 @@ async fn answer<Q: Queries>(
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpResponse> {
     let (parts, body) = request.into_parts();
-    server.admit(&parts.headers)?;
+    if let Some(refused) = server.refuse(&parts.headers) {
+        return Err(refused);
+    }
     let closed = |_| {
         refusal(
             StatusCode::SERVICE_UNAVAILABLE,
