@@ -117,7 +117,10 @@ impl ContentStore {
         images.push(image);
         index.set_manifests(images);
         let path = self.root.join("index.json");
-        let json = serde_json::to_vec(&index).map_err(|e| layout(&path, e))?;
+        // Through a value: that sorts the keys, and annotations are kept in a hash map.
+        let json = serde_json::to_value(&index)
+            .and_then(|value| serde_json::to_vec(&value))
+            .map_err(|e| layout(&path, e))?;
         self.replace(&path, &json)
     }
 
