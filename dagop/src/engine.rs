@@ -172,7 +172,15 @@ impl Engine {
             tls: tls(options.tls.as_ref())?,
             ..ConnectOptions::default()
         };
-        let client = discover::connect_first(&hints, &connect).await?;
+        let candidates = discover::candidates(&hints);
+        // An address that somebody wrote and nobody can read is their mistake,
+        // not a daemon that does not answer.
+        if let [only] = &candidates[..]
+            && let Err(error) = &only.address
+        {
+            return Err(Error::new(Kind::Usage, format!("{}: {error}", only.origin)));
+        }
+        let client = discover::connect_any(candidates, &connect).await?;
         let (info, workers) = tokio::try_join!(client.info(), client.workers(&[]))?;
         let platform = workers
             .first()

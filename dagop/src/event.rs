@@ -35,7 +35,7 @@ pub fn now() -> UnixMillis {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The build exists on the daemon.
+    /// The build begins. Sent again when the daemon has given it a name.
     BuildStarted(BuildStarted),
     /// The engine took up a call.
     CallStarted(CallStarted),

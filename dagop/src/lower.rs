@@ -114,7 +114,11 @@ fn lower_one(op: &Arc<DagOp>, made: &mut Vec<Made>) -> Result<Vec<Option<Output>
             llb::merge(&inputs, constraints())
         }
         Work::Diff { lower, upper } => {
-            llb::diff(tree(lower).as_ref(), tree(upper).as_ref(), constraints())
+            // Where one tree grew out of the other, what they share must be one
+            // vertex: files written twice have two times, and would all differ.
+            let grown = file::grown(lower.as_ref(), upper.as_ref())?;
+            let upper = if grown.is_some() { grown } else { tree(upper) };
+            llb::diff(tree(lower).as_ref(), upper.as_ref(), constraints())
         }
     };
     cover(

@@ -27,7 +27,9 @@
 //!
 //! A consumer of an action in the middle of a segment gets a file op that ends
 //! there. That repeats a few cheap actions, which is the price of keys that
-//! depend on nothing but the chain.
+//! depend on nothing but the chain. One consumer needs more: a diff between two
+//! trees of one chain is lowered with what they share as one vertex, since
+//! files that are written twice have two times (`lower/file.rs`).
 
 use std::sync::{Arc, OnceLock};
 

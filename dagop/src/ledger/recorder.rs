@@ -43,7 +43,10 @@ struct State {
     vertices: HashMap<String, Vertex>,
     changed: Changed,
     flushed: Instant,
+    /// The build's begin is on its way to the file.
     begun: bool,
+    /// The begin was reported.
+    started: bool,
 }
 
 /// What differs from what was last sent.
@@ -91,6 +94,7 @@ impl Recorder {
             changed: Changed::default(),
             flushed: Instant::now(),
             begun: false,
+            started: false,
         };
         Self {
             id: state.build.id.clone(),
@@ -161,7 +165,10 @@ impl State {
                 self.build.daemon = clip(&started.daemon).into_owned();
                 self.build.daemon_version = clip(&started.daemon_version).into_owned();
                 self.build.daemon_ref = started.daemon_ref.as_deref().map(|r| clip(r).into_owned());
-                self.build.started_ms = started.at_ms;
+                // It may come again with the daemon's name for the build; it began the first time.
+                if !std::mem::replace(&mut self.started, true) {
+                    self.build.started_ms = started.at_ms;
+                }
             }
             Event::CallStarted(started) => self.call_started(started),
             Event::Lowered(lowered) => self.lowered(lowered),

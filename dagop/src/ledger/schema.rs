@@ -21,6 +21,10 @@ const APPLICATION_ID: i32 = 0x6461_676f;
 /// disk, so it is kept away from the end of a build; see [`super::writer`]. 1,024 pages are 16 MiB.
 const WAL_PAGES_MAX: u32 = 1024;
 
+/// Length of the write-ahead log that is not yet worth a checkpoint, in bytes, and to which it is cut
+/// after one. The next process reads all of it.
+pub(super) const WAL_BYTES_KEPT: i64 = 2 << 20;
+
 /// Larger than SQLite's own choice: a row has some 500 bytes, and every page of a commit is two
 /// system calls.
 pub(super) const PAGE_BYTES: u32 = 16 << 10;
@@ -235,6 +239,7 @@ fn prepare(connection: &mut Connection, found: u32) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, |_| Ok(()))?;
     // Nor does the end of a process wait for the disk.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     migrate(connection, found, MIGRATIONS)

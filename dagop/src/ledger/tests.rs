@@ -123,6 +123,8 @@ async fn a_build_is_read_back_as_it_was_reported() {
         started(50),
         call(1, "container"),
         finished(1, CallEnd::Ran),
+        // Again, now that the daemon has the build.
+        started(60),
         call(2, "from(address: \"alpine\")"),
         finished(2, CallEnd::Ran),
         call(3, "withExec(args: [\"make\"])"),
@@ -154,6 +156,7 @@ async fn a_build_is_read_back_as_it_was_reported() {
     assert_eq!(report.calls[1].bytes, 107);
     assert_eq!(report.calls[2].canonical.as_deref(), Some("sha256:c3"));
     assert_eq!(report.build.state, BuildState::Succeeded);
+    assert_eq!(report.build.started_ms, 50);
     assert_stored(&path, &report);
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).unwrap());
     assert_eq!(mode & 0o077, 0, "the ledger is its owner's alone");

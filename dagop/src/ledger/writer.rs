@@ -15,10 +15,6 @@ use super::{Error, Limits, schema};
 /// Unused pages left in the file for the next builds: 4 MiB.
 const FREE_PAGES_KEPT: i64 = 256;
 
-/// Length of the write-ahead log that is not yet worth a checkpoint, in bytes. The next process
-/// reads all of it.
-const WAL_BYTES_KEPT: u64 = 2 << 20;
-
 /// An update of what can change. `REPLACE` would do the same at twice the price: with a foreign key
 /// SQLite keeps a journal of every single such statement.
 const UPSERT_CALL: &str = "INSERT INTO calls VALUES
@@ -279,7 +275,10 @@ fn tidy_file(connection: &Connection, wal: &Path) -> rusqlite::Result<()> {
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
     }
-    if wal.metadata().is_ok_and(|data| data.len() > WAL_BYTES_KEPT) {
+    if wal
+        .metadata()
+        .is_ok_and(|data| data.len() > schema::WAL_BYTES_KEPT.unsigned_abs())
+    {
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     }
     Ok(())

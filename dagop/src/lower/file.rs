@@ -12,7 +12,7 @@ use solver::llb::{Constraints, Output};
 use super::{Made, cover, tree};
 use crate::core::path;
 use crate::error::Error;
-use crate::vertex::{CopyAction, DagOp, FileAction, Owner, OwnerId, Work};
+use crate::vertex::{CopyAction, DagOp, Edge, FileAction, Owner, OwnerId, SEGMENT_ACTIONS, Work};
 
 /// Permission bits of parents that are made along the way.
 const PARENT_MODE: u32 = 0o755;
@@ -42,11 +42,20 @@ pub(super) fn lower(op: &Arc<DagOp>, made: &mut Vec<Made>) -> Result<Output, Err
         Work::File { base, .. } => tree(base),
         _ => None,
     };
+    let output = build(base, &members)?;
+    for member in members {
+        cover(member, vec![Arc::clone(output.vertex())], made);
+    }
+    Ok(output)
+}
+
+/// One file op with the actions of `members`, on top of `base`.
+fn build(base: Option<Output>, members: &[&Arc<DagOp>]) -> Result<Output, Error> {
     let mut writer = Writer {
         op: FileOp::new(base),
         directories: HashSet::new(),
     };
-    for member in &members {
+    for member in members {
         if let Some(salt) = &member.salt {
             writer.remove(&salt.path(), false);
         }
@@ -54,15 +63,38 @@ pub(super) fn lower(op: &Arc<DagOp>, made: &mut Vec<Made>) -> Result<Output, Err
             writer.write(action);
         }
     }
-    let constraints = Constraints::default().named(name(&members));
-    let output = writer
+    let constraints = Constraints::default().named(name(members));
+    writer
         .op
         .build(constraints)
-        .map_err(|e| Error::input(e.to_string()))?;
-    for member in members {
-        cover(member, vec![Arc::clone(output.vertex())], made);
+        .map_err(|e| Error::input(e.to_string()))
+}
+
+/// `upper` as file ops on top of `lower`, if file actions alone lead from one to
+/// the other.
+pub(super) fn grown(lower: Option<&Edge>, upper: Option<&Edge>) -> Result<Option<Output>, Error> {
+    let (Some(lower), Some(upper)) = (lower, upper) else {
+        return Ok(None);
+    };
+    let mut members = Vec::new();
+    let mut op = &upper.op;
+    while !Arc::ptr_eq(op, &lower.op) {
+        match &op.work {
+            Work::File {
+                base: Some(base), ..
+            } => {
+                members.push(op);
+                op = &base.op;
+            }
+            _ => return Ok(None),
+        }
     }
-    Ok(output)
+    members.reverse();
+    let mut base = super::output(lower);
+    for members in members.chunks(SEGMENT_ACTIONS) {
+        base = Some(build(base, members)?);
+    }
+    Ok(base)
 }
 
 /// What the daemon shows for a segment: its first and its last call.

@@ -118,6 +118,26 @@ fn a_salt_changes_the_vertex_and_the_same_salt_does_not() {
 }
 
 #[test]
+fn a_diff_of_a_grown_tree_shares_what_it_grew_from() {
+    let lower = write(write(None, "/a"), "/b");
+    let upper = write(write(lower.clone(), "/c"), "/d");
+    let vertex = |lower: &Tree| lowered(lower).vertex().digest().clone();
+    let work = Work::Diff {
+        lower: lower.clone(),
+        upper,
+    };
+    let diff = lowered(&Some(Edge::first(DagOp::new(
+        Kind::Fs,
+        call("diff"),
+        None,
+        work,
+    ))));
+    let inputs = diff.vertex().inputs();
+    assert_eq!(inputs[0].digest(), &vertex(&lower));
+    assert_eq!(inputs[1].vertex().inputs()[0].digest(), &vertex(&lower));
+}
+
+#[test]
 fn an_exec_has_a_root_and_a_meta_output() {
     let root = exec(write(None, "/a"), None);
     let meta = Edge {

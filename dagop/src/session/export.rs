@@ -79,9 +79,15 @@ impl BuildSession {
         } else {
             DirectoryMode::Merge
         };
+        // The daemon then says whether what it sends is all of the export.
+        let attrs = if wipe {
+            BTreeMap::from([("mode".to_owned(), "delete".to_owned())])
+        } else {
+            BTreeMap::new()
+        };
         let exporter = Exporter {
             kind: "local".to_owned(),
-            attrs: BTreeMap::new(),
+            attrs,
         };
         let target = Target::Directory { path: target, mode };
         self.export(exporter, Some(target), &[tree], single).await?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use snapshots::content::ContentStore;
 use snapshots::image::{self, Image as Unpacked, NamedImage};
 use solver::llb::Constraints;
-use solver::llb::source::{self, OciLayoutOptions};
+use solver::llb::source::{self, OciLayoutOptions, OciStore};
 use tokio::io::AsyncWriteExt as _;
 
 use super::BuildSession;
@@ -52,8 +52,13 @@ impl BuildSession {
         self.providers
             .content
             .insert(format!("oci:{STORE}"), Arc::new(store));
-        let reference = format!("{STORE}@{}", found.descriptor.digest());
+        let reference = format!("{STORE}/image@{}", found.descriptor.digest());
         let options = OciLayoutOptions {
+            // Any session of the build: naming one would make the vertex differ in every run.
+            store: OciStore {
+                session_id: None,
+                store_id: Some(STORE.to_owned()),
+            },
             constraints: Constraints::on(platform.to_llb()),
             ..OciLayoutOptions::default()
         };

@@ -25,6 +25,13 @@ fn chain(head: &str, steps: usize, step: impl Fn(usize) -> String, end: &str) ->
     text
 }
 
+/// How often the answer holds `part`. The answer is too deep for a
+/// JSON tree; the report behind it repeats the calls.
+fn listed(stdout: &str, part: &str) -> usize {
+    let answer = stdout.split("\"report\"").next().unwrap();
+    answer.matches(part).count()
+}
+
 #[test]
 fn five_thousand_files_build_and_hit_again() {
     let user = user();
@@ -44,11 +51,14 @@ fn five_thousand_files_build_and_hit_again() {
     let outcome = user.query(&text, &[]).unwrap();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert!(outcome.stdout.contains("4999"));
-    let files = outcome.stdout.matches("/file").count();
-    assert_eq!(files, FILES, "every file is there");
+    assert_eq!(
+        listed(&outcome.stdout, "/file"),
+        FILES,
+        "every file is there"
+    );
     let again = user.query(&text, &[]).unwrap();
     assert_eq!(again.code, 0, "{}", again.stderr);
-    assert_eq!(again.stdout.matches("/file").count(), FILES);
+    assert_eq!(listed(&again.stdout, "/file"), FILES);
     let report = user.run(["keys", "--json"]).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
     assert_eq!(
@@ -75,5 +85,5 @@ query Copies($source: DirectoryID!) {{ {} }}"#,
     );
     let outcome = user.query(&text, &[]).unwrap();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    assert_eq!(outcome.stdout.matches("copy").count(), COPIES);
+    assert_eq!(listed(&outcome.stdout, "\"copy"), COPIES);
 }

@@ -1,3 +1,5 @@
+//! Bytes of Go's encoding/json (recorded in `testdata/go-json.tsv`), and properties.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

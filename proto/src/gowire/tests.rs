@@ -1,3 +1,5 @@
+//! Bytes of protobuf-go's deterministic marshalling, and properties.
+
 use proptest::prelude::*;
 use prost::Message;
 

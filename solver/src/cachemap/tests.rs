@@ -1,3 +1,5 @@
+//! Cache map digests that real daemons exported, and the formulas by release.
+
 use proto::pb;
 
 use super::*;

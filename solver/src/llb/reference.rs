@@ -186,8 +186,8 @@ mod tests {
             ("localhost/a", "localhost/a:latest"),
             ("localhost:5000/a:b", "localhost:5000/a:b"),
             (
-                "ghcr.io/a/b__c-d.e/f--g:V_1.2-x",
-                "ghcr.io/a/b__c-d.e/f--g:V_1.2-x",
+                "registry.example/a/b__c-d.e/f--g:V_1.2-x",
+                "registry.example/a/b__c-d.e/f--g:V_1.2-x",
             ),
             ("[::1]:5000/a", "[::1]:5000/a:latest"),
             ("Upper/a", "Upper/a:latest"),

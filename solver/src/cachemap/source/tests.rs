@@ -1,3 +1,5 @@
+//! Keys of sources that the operation alone decides.
+
 use crate::{
     Digest,
     cachemap::{Profile, Unknown, digest, of},

@@ -1,3 +1,5 @@
+//! Mount order, outputs and mistakes of an exec.
+
 use super::*;
 use crate::llb::source::{ImageOptions, image};
 

@@ -1,3 +1,5 @@
+//! Chains of actions, owners and mistakes of a file op.
+
 use proto::pb;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Identifiers and attributes of sources, and what is refused.
+
 use proto::pb;
 
 use super::*;
