@@ -9,8 +9,8 @@
 //! 3. renders the SDL and has apollo-compiler validate it as a whole (interfaces, recursion of
 //!    input objects, reserved names), which also gives the schema that introspection answers from.
 //!
-//! The result is an immutable [`Schema`]. Rendering lives in `schema/sdl.rs`, the checks in
-//! `schema/build.rs`.
+//! The result is an immutable [`Schema`]. Rendering lives in `schema/sdl.rs`, adding and
+//! collecting in `schema/build.rs`, the checks in `schema/check.rs`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use indexmap::IndexMap;
 use crate::{Digest, TypeRef};
 
 mod build;
+mod check;
 mod field;
 pub(crate) mod sdl;
 #[cfg(all(test, not(feature = "shuttle")))]

@@ -98,7 +98,7 @@ impl Lab {
         Arc::strong_count(&self.alive) - 1
     }
 
-    fn text(&self, value: impl Into<String>) -> Text {
+    pub(crate) fn text(&self, value: impl Into<String>) -> Text {
         Text {
             value: value.into(),
             _alive: Some(Arc::clone(&self.alive)),
@@ -422,6 +422,12 @@ fn inputs(builder: &mut SchemaBuilder) {
 /// A server over a fresh cache.
 pub(crate) fn server(lab: &Arc<Lab>) -> Server {
     server_with(lab, Cache::in_memory())
+}
+
+/// One server for all cases of a property: validating a schema takes longer than a case.
+pub(crate) fn shared_server() -> &'static Server {
+    static SERVER: std::sync::OnceLock<Server> = std::sync::OnceLock::new();
+    SERVER.get_or_init(|| server(&Arc::new(Lab::default())))
 }
 
 pub(crate) fn server_with(lab: &Arc<Lab>, cache: Cache) -> Server {

@@ -103,7 +103,7 @@ impl SqliteRows {
     }
 
     /// Number of rows.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "shuttle")))]
     pub(super) fn count(&self) -> i64 {
         self.with(|connection, _| {
             connection.query_row("SELECT count(*) FROM calls", [], |row| row.get(0))

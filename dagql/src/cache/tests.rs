@@ -283,6 +283,43 @@ async fn policies_share_as_they_say() {
 }
 
 #[tokio::test]
+async fn a_hook_may_scope_by_anything_and_the_id_shows_it() {
+    let lab = Arc::new(Lab::default());
+    let mut builder = crate::testing::builder(&lab);
+    let hook: crate::ScopeHook = Arc::new(|_, _, args| {
+        let first = args.str("value")?.chars().take(1).collect::<String>();
+        Ok(vec![crate::ImplicitInput::new("initial", first)])
+    });
+    let at = Arc::clone(&lab);
+    builder.query(
+        crate::Field::new("initial", "Text!")
+            .arg(crate::Arg::new("value", "String!"))
+            .cache(crate::CachePolicy::Custom(hook))
+            .resolve(move |cx, _, args| {
+                let lab = Arc::clone(&at);
+                async move { Ok(cx.object(lab.text(args.str("value")?))) }
+            }),
+    );
+    let observer = Arc::new(crate::Unobserved);
+    let server = crate::Server::new(
+        builder.build().expect("valid"),
+        Cache::in_memory(),
+        observer,
+    );
+    let id = text_id(
+        &session(&server, "s"),
+        r#"{ initial(value: "abc") { id } }"#,
+    )
+    .await;
+    let recorded: Vec<_> = id
+        .implicit_inputs()
+        .iter()
+        .map(|i| (i.name(), i.value()))
+        .collect();
+    assert_eq!(recorded, [("initial", "a")]);
+}
+
+#[tokio::test]
 async fn a_directive_scopes_one_call_and_is_recorded() {
     let lab = Arc::new(Lab::default());
     let server = server(&lab);

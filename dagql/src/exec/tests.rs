@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::testing::{Lab, data, errors, run, server, session};
+use crate::testing::{Lab, data, errors, run, server, session, shared_server};
 use crate::{Kind, Request};
 
 #[tokio::test]
@@ -416,8 +416,7 @@ proptest! {
         write_query(&trees, &mut query);
         query.push_str("} }");
         let answer = runtime.block_on(async {
-            let lab = Arc::new(Lab::default());
-            data(&session(&server(&lab), "s"), &query).await
+            data(&session(shared_server(), "s"), &query).await
         });
         prop_assert_eq!(&answer["text"], &expected(&trees, "x"), "{}", query);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::testing::{Lab, data, errors, run, schema, server, session};
+use crate::testing::{Lab, data, errors, run, schema, server, session, shared_server};
 use crate::{CacheStats, Kind, Request};
 use tokio_util::sync::CancellationToken;
 
@@ -344,8 +344,7 @@ proptest! {
     fn any_text_is_answered_or_refused(text in nearly_graphql()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");
         let response = runtime.block_on(async {
-            let lab = Arc::new(Lab::default());
-            run(&session(&server(&lab), "s"), &text).await
+            run(&session(shared_server(), "s"), &text).await
         });
         prop_assert_eq!(response.data.is_some(), response.errors.is_empty());
         for error in &response.errors {

@@ -9,10 +9,10 @@ use super::types::Coercion;
 use super::{
     Arg, ArgDef, EnumType, Field, FieldDef, InputDef, InputType, InterfaceType, ObjectDef,
     ObjectType, Role, ScalarDef, ScalarKind, ScalarType, Schema, SchemaError, SchemaInner, TypeDef,
-    sdl,
+    check, sdl,
 };
 use crate::digest::scheme::Scheme;
-use crate::{CachePolicy, TypeRef, coerce};
+use crate::{CachePolicy, TypeRef};
 
 /// Name of the query root.
 const QUERY: &str = "Query";
@@ -101,8 +101,8 @@ impl SchemaBuilder {
         self.merge_extensions()?;
         self.add_ids();
         let mut types = self.into_types()?;
-        check_references(&types)?;
-        coerce_defaults(&mut types)?;
+        check::check_references(&types)?;
+        check::coerce_defaults(&mut types)?;
         let text = sdl::render(&types);
         let apollo = apollo_compiler::Schema::parse_and_validate(&text, "schema.graphql")
             .map_err(|invalid| SchemaError::Invalid(first_line(&invalid.errors)))?;
@@ -329,115 +329,6 @@ fn owned(ty: Result<TypeRef, SchemaError>, owner: &str) -> Result<TypeRef, Schem
         },
         other => other,
     })
-}
-
-/// Every type reference must lead to a type usable in its place.
-fn check_references(types: &IndexMap<Arc<str>, TypeDef>) -> Result<(), SchemaError> {
-    let unusable = |owner: String, ty: &TypeRef, reason: &str| SchemaError::Type {
-        owner,
-        reason: format!("{ty} {reason}"),
-    };
-    let check_args = |owner: &str, args: &[ArgDef]| {
-        for arg in args {
-            let owner = || format!("{owner}({})", arg.name);
-            match types.get(arg.ty.name()) {
-                None => return Err(unusable(owner(), &arg.ty, "is not defined")),
-                Some(TypeDef::Object(_) | TypeDef::Interface(_)) => {
-                    return Err(unusable(owner(), &arg.ty, "cannot be an argument's type"));
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(())
-    };
-    for ty in types.values() {
-        match ty {
-            TypeDef::Object(def) | TypeDef::Interface(def) => {
-                for field in def.fields.values() {
-                    let owner = format!("{}.{}", def.name, field.name);
-                    match types.get(field.ty.name()) {
-                        None => return Err(unusable(owner, &field.ty, "is not defined")),
-                        Some(TypeDef::Input(_)) => {
-                            return Err(unusable(owner, &field.ty, "cannot be a field's type"));
-                        }
-                        Some(_) => check_args(&owner, &field.args)?,
-                    }
-                }
-            }
-            TypeDef::Input(def) => check_args(&def.name, &def.fields)?,
-            TypeDef::Enum(_) | TypeDef::Scalar(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// Turns every default value into a literal of its type.
-fn coerce_defaults(types: &mut IndexMap<Arc<str>, TypeDef>) -> Result<(), SchemaError> {
-    // Two passes, because coercion reads the map that is being changed. An input object's defaults
-    // come first: an argument's default of that type takes them in.
-    for inputs in [true, false] {
-        let mut done = Vec::new();
-        for (index, ty) in types.values().enumerate() {
-            match ty {
-                TypeDef::Input(def) if inputs => {
-                    done.push((index, None, defaults_of(types, &def.name, &def.fields)?));
-                }
-                TypeDef::Object(def) | TypeDef::Interface(def) if !inputs => {
-                    for (at, field) in def.fields.values().enumerate() {
-                        let owner = format!("{}.{}", def.name, field.name);
-                        let defaults = defaults_of(types, &owner, &field.args)?;
-                        done.push((index, Some(at), defaults));
-                    }
-                }
-                _ => {}
-            }
-        }
-        for (index, field, defaults) in done {
-            store_defaults(&mut types[index], field, defaults);
-        }
-    }
-    Ok(())
-}
-
-type Defaults = Vec<Option<crate::Literal>>;
-
-fn defaults_of(
-    types: &IndexMap<Arc<str>, TypeDef>,
-    owner: &str,
-    args: &[ArgDef],
-) -> Result<Defaults, SchemaError> {
-    args.iter()
-        .map(|arg| {
-            let Some(default) = &arg.default else {
-                return Ok(None);
-            };
-            match coerce::literal(types, &arg.ty, default.clone()) {
-                Ok(literal) => Ok(Some(literal)),
-                Err(error) => Err(SchemaError::Default {
-                    owner: format!("{owner}({})", arg.name),
-                    reason: error.message().to_owned(),
-                }),
-            }
-        })
-        .collect()
-}
-
-fn store_defaults(ty: &mut TypeDef, field: Option<usize>, defaults: Defaults) {
-    let store = |args: &mut [ArgDef], defaults: Defaults| {
-        for (arg, default) in args.iter_mut().zip(defaults) {
-            arg.default = default;
-        }
-    };
-    match (ty, field) {
-        (TypeDef::Input(def), None) => store(&mut def.fields, defaults),
-        (TypeDef::Object(def) | TypeDef::Interface(def), Some(at)) => {
-            // The definitions are not shared yet: the schema is still being built.
-            if let Some(field) = def.fields[at..].values_mut().next().and_then(Arc::get_mut) {
-                store(&mut field.args, defaults);
-            }
-        }
-        _ => {}
-    }
 }
 
 fn first_line(errors: &DiagnosticList) -> String {
