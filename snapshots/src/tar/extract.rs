@@ -207,15 +207,16 @@ impl Extraction<'_> {
 
     /// Removes everything below a directory that this archive has not written.
     fn clear(&self, dir: &Parent) -> io::Result<()> {
-        let mut pending = vec![(rustix::io::dup(&dir.fd)?, dir.inode)];
-        while let Some((fd, inode)) = pending.pop() {
+        // By path, so that one descriptor is open at a time however many directories there are.
+        let mut pending = vec![PathBuf::from(".")];
+        while let Some(path) = pending.pop() {
+            let fd = place::open_beneath(&dir.fd, &path)?;
+            let inode = rustix::fs::fstat(&fd)?.st_ino;
             for (name, is_dir) in place::names(&fd)? {
                 if !self.written.contains(&(inode, name.clone())) {
                     place::remove(&fd, &name)?;
                 } else if is_dir {
-                    let child = place::open_dir(&fd, &name)?;
-                    let inode = rustix::fs::fstat(&child)?.st_ino;
-                    pending.push((child, inode));
+                    pending.push(path.join(name));
                 }
             }
         }

@@ -228,7 +228,7 @@ pub(super) fn remove(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
 }
 
 /// Opens a directory below `parent` without following any link.
-fn open_beneath(parent: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_beneath(parent: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     rustix::fs::openat2(parent, path, flags, Mode::empty(), resolve).map_err(explain)
