@@ -25,7 +25,6 @@ const TRANSFERS_MAX: usize = 256;
 /// The build so far.
 #[derive(Debug, Default)]
 pub(super) struct Model {
-    pub(super) build: Option<String>,
     pub(super) started_ms: Option<UnixMillis>,
     /// Calls that have started.
     pub(super) calls: u64,
@@ -113,8 +112,7 @@ impl Model {
     pub(super) fn apply(&mut self, event: &Event) -> Option<&Vertex> {
         match event {
             Event::BuildStarted(started) => {
-                self.build = Some(started.build.clone());
-                self.started_ms = Some(started.at_ms);
+                self.started_ms.get_or_insert(started.at_ms);
             }
             Event::CallStarted(call) => {
                 self.calls += 1;
