@@ -17,6 +17,9 @@ use crate::{init, salt};
 /// Where standard input is in the vertex that holds it.
 const STDIN_FILE: &str = "/stdin";
 
+/// Bytes of a command that its name shows.
+const NAME_BYTES: usize = 400;
+
 pub(super) fn lower(
     op: &Arc<DagOp>,
     work: &ExecWork,
@@ -37,7 +40,7 @@ pub(super) fn lower(
         .map(stdin_file)
         .transpose()
         .map_err(fail)?;
-    let constraints = Constraints::on(work.platform.to_llb()).named(op.call.name.as_ref());
+    let constraints = Constraints::on(work.platform.to_llb()).named(name(work));
     let mut exec = Exec::new(tree(&work.root), work.args.iter().map(String::as_str))
         .directory(work.cwd.as_str())
         .user(work.user.as_str())
@@ -59,6 +62,14 @@ pub(super) fn lower(
     vertices.push(Arc::clone(outputs.vertex()));
     cover(op, vertices, made);
     Ok(in_order(work, &outputs))
+}
+
+/// What the daemon shows: the command as a person would type it.
+fn name(work: &ExecWork) -> String {
+    let command = init::display_command(init::user_command(&work.args));
+    let cut = command.floor_char_boundary(NAME_BYTES);
+    let dots = if cut < command.len() { "…" } else { "" };
+    format!("withExec {}{dots}", &command[..cut])
 }
 
 fn settings(mut exec: Exec, work: &ExecWork) -> Exec {
