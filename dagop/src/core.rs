@@ -101,6 +101,15 @@ pub(crate) fn vertex(cx: &Cx, kind: Kind, work: Work) -> Result<Edge, Error> {
     Ok(Edge::first(op))
 }
 
+/// A tree that the current call reads a value from, so that the ledger says
+/// which vertex the value comes from.
+pub(crate) fn read(cx: &Cx, tree: &Tree) -> Result<Tree, Error> {
+    match tree {
+        None => Ok(None),
+        Some(_) => Ok(Some(vertex(cx, Kind::Raw, Work::Read(tree.clone()))?)),
+    }
+}
+
 /// The current call, for a vertex.
 pub(crate) fn call_ref(cx: &Cx) -> CallRef {
     let id = &cx.call().id;

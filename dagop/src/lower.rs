@@ -16,6 +16,7 @@
 //! | `File` | one file op per segment (`lower/file.rs`) |
 //! | `Exec` | one exec behind init, with a meta mount (`lower/exec.rs`) |
 //! | `Merge`, `Diff` | the op of that name |
+//! | `Read` | what is read: it has no vertex of its own |
 
 mod exec;
 mod file;
@@ -109,6 +110,7 @@ fn lower_one(op: &Arc<DagOp>, made: &mut Vec<Made>) -> Result<Vec<Option<Output>
         }
         Work::File { .. } => return file::lower(op, made).map(|output| vec![Some(output)]),
         Work::Exec(exec) => return exec::lower(op, exec, made),
+        Work::Read(input) => tree(input),
         Work::Merge(inputs) => {
             let inputs: Vec<_> = inputs.iter().map(tree).collect();
             llb::merge(&inputs, constraints())

@@ -53,7 +53,7 @@ pub const LAYERS_SHORT: usize = 64;
 pub enum Kind {
     /// A file system: a directory or a file.
     Fs,
-    /// A plain value computed from one.
+    /// A plain value read from one: text, a listing, a number.
     Raw,
     /// A container: its root, its meta output and its writable mounts.
     Ctr,
@@ -124,6 +124,9 @@ pub enum Work {
     },
     /// A process in a container.
     Exec(Box<ExecWork>),
+    /// A value that is read from a tree. A stock daemon computes no values: the
+    /// tree is all it sees, and the reading is done through its gateway.
+    Read(Tree),
 }
 
 /// Who owns what a file action makes.
@@ -415,6 +418,7 @@ impl DagOp {
                     tree(&copy.source);
                 }
             }
+            Work::Read(input) => tree(input),
             Work::Merge(inputs) => inputs.iter().for_each(tree),
             Work::Diff { lower, upper } => {
                 tree(lower);
@@ -445,6 +449,7 @@ impl DagOp {
                     tree(&mut copy.source);
                 }
             }
+            Work::Read(input) => tree(input),
             Work::Merge(inputs) => inputs.iter_mut().for_each(tree),
             Work::Diff { lower, upper } => {
                 tree(lower);

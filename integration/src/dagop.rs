@@ -186,6 +186,22 @@ impl Outcome {
         Ok(outcomes["executed"].as_u64().unwrap_or(0))
     }
 
+    /// The names of the vertices that the daemon reported under a digest that we
+    /// did not compute. Exporters are the daemon's own.
+    ///
+    /// # Errors
+    /// As [`Self::json`], or when there is no report.
+    pub fn foreign_vertices(&self) -> anyhow::Result<Vec<String>> {
+        let json = self.json()?;
+        let vertices = json["report"]["vertices"]
+            .as_array()
+            .context("vertices in the report")?;
+        let foreign = vertices
+            .iter()
+            .filter(|vertex| vertex["canonical"].is_null() && vertex["kind"] != "export");
+        Ok(foreign.map(|vertex| vertex["name"].to_string()).collect())
+    }
+
     /// The names of the vertices that the daemon executed for this run.
     ///
     /// # Errors

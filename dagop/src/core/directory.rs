@@ -14,7 +14,7 @@ use crate::platform::Platform;
 use dagql::{Arg, CachePolicy, Field, ObjectData, ObjectType, Value};
 
 use super::file::File;
-use super::{content_digest, object, path, session, this};
+use super::{content_digest, object, path, read, session, this};
 use crate::error::Error;
 use crate::session::Stat;
 use crate::vertex::Tree;
@@ -76,7 +76,9 @@ fn read_fields(ty: ObjectType) -> ObjectType {
             .resolve(async |cx, this_, args| {
                 let dir = this::<Directory>(&this_)?;
                 let path = dir.resolve(args.str_opt("path")?.unwrap_or("."))?;
-                let stats = session(&cx)?.read_dir(&dir.tree, &path, None).await?;
+                let stats = session(&cx)?
+                    .read_dir(&read(&cx, &dir.tree)?, &path, None)
+                    .await?;
                 Ok(stats.iter().map(entry_name).collect::<Vec<_>>())
             }),
     )
@@ -87,7 +89,7 @@ fn read_fields(ty: ObjectType) -> ObjectType {
             .resolve(async |cx, this_, args| {
                 let dir = this::<Directory>(&this_)?;
                 let found = session(&cx)?
-                    .glob(&dir.tree, &dir.dir, args.str("pattern")?)
+                    .glob(&read(&cx, &dir.tree)?, &dir.dir, args.str("pattern")?)
                     .await?;
                 Ok(found)
             }),
@@ -141,7 +143,7 @@ fn read_fields(ty: ObjectType) -> ObjectType {
             .doc("Digest of the content: names, data, modes, owners and links, not times.")
             .resolve(async |cx, this_, _| {
                 let dir = this::<Directory>(&this_)?;
-                Ok(content_digest(&cx, &dir.tree, &dir.dir).await?)
+                Ok(content_digest(&cx, &read(&cx, &dir.tree)?, &dir.dir).await?)
             }),
     )
     .field(
@@ -149,7 +151,7 @@ fn read_fields(ty: ObjectType) -> ObjectType {
             .doc("Builds the directory and returns its ID.")
             .resolve(async |cx, this_, _| {
                 let dir = this::<Directory>(&this_)?;
-                session(&cx)?.evaluate(&dir.tree).await?;
+                session(&cx)?.evaluate(&read(&cx, &dir.tree)?).await?;
                 Ok(Value::Id(this_.require_id()?.clone()))
             }),
     )

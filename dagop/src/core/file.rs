@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::platform::Platform;
 use dagql::{Arg, CachePolicy, Field, ObjectData, ObjectType, Value};
 
-use super::{CONTENTS_MAX, act, content_digest, directory, object, path, session, this};
+use super::{CONTENTS_MAX, act, content_digest, directory, object, path, read, session, this};
 use crate::error::Error;
 use crate::vertex::{CopyAction, FileAction, Tree};
 
@@ -42,7 +42,7 @@ fn reading(ty: ObjectType) -> ObjectType {
             .resolve(async |cx, this_, args| {
                 let file = this::<File>(&this_)?;
                 let bytes = session(&cx)?
-                    .read_file(&file.tree, &file.path, CONTENTS_MAX)
+                    .read_file(&read(&cx, &file.tree)?, &file.path, CONTENTS_MAX)
                     .await?;
                 let text = String::from_utf8(bytes).map_err(|_| {
                     Error::input(format!("file {} is not text in UTF-8", file.path))
@@ -56,7 +56,10 @@ fn reading(ty: ObjectType) -> ObjectType {
             .doc("Size in bytes.")
             .resolve(async |cx, this_, _| {
                 let file = this::<File>(&this_)?;
-                Ok(session(&cx)?.stat(&file.tree, &file.path).await?.size)
+                Ok(session(&cx)?
+                    .stat(&read(&cx, &file.tree)?, &file.path)
+                    .await?
+                    .size)
             }),
     )
     .field(
@@ -75,9 +78,11 @@ fn reading(ty: ObjectType) -> ObjectType {
             .resolve(async |cx, this_, args| {
                 let file = this::<File>(&this_)?;
                 if args.bool("excludeMetadata")? {
-                    return Ok(session(&cx)?.data_digest(&file.tree, &file.path).await?);
+                    return Ok(session(&cx)?
+                        .data_digest(&read(&cx, &file.tree)?, &file.path)
+                        .await?);
                 }
-                Ok(content_digest(&cx, &file.tree, &file.path).await?)
+                Ok(content_digest(&cx, &read(&cx, &file.tree)?, &file.path).await?)
             }),
     )
     .field(
@@ -85,7 +90,9 @@ fn reading(ty: ObjectType) -> ObjectType {
             .doc("Builds the file and returns its ID.")
             .resolve(async |cx, this_, _| {
                 let file = this::<File>(&this_)?;
-                session(&cx)?.stat(&file.tree, &file.path).await?;
+                session(&cx)?
+                    .stat(&read(&cx, &file.tree)?, &file.path)
+                    .await?;
                 Ok(Value::Id(this_.require_id()?.clone()))
             }),
     )

@@ -24,6 +24,13 @@ fn run_twice(user: &Dagop, name: &str, variables: &[(&str, &str)]) -> Outcome {
     };
     let first = run();
     let second = run();
+    for outcome in [&first, &second] {
+        let foreign = outcome.foreign_vertices().unwrap();
+        assert!(
+            foreign.is_empty(),
+            "{name}: digests we did not compute: {foreign:?}"
+        );
+    }
     assert_eq!(
         first.json().unwrap()["data"],
         second.json().unwrap()["data"],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dagql::{Arg, Args, Cx, EnumType, Field, Literal, Object, ObjectType, Value};
 
 use super::Container;
-use crate::core::{CONTENTS_MAX, object, session, this};
+use crate::core::{CONTENTS_MAX, object, read, session, this};
 use crate::error::Error;
 use crate::init::{self, InitOptions, MetaFile};
 use crate::vertex::{DagOp, Edge, ExecMount, ExecWork, Kind, MountKind, Work};
@@ -67,7 +67,7 @@ pub(super) fn fields(ty: ObjectType) -> ObjectType {
                 .doc("Runs everything and returns the container's ID.")
                 .resolve(async |cx, this_, _| {
                     let c = this::<Container>(&this_)?;
-                    session(&cx)?.evaluate(&c.rootfs).await?;
+                    session(&cx)?.evaluate(&read(&cx, &c.rootfs)?).await?;
                     Ok(Value::Id(this_.require_id()?.clone()))
                 }),
         )
@@ -80,7 +80,7 @@ async fn meta(cx: &Cx, c: &Container, file: MetaFile) -> Result<Vec<u8>, Error> 
         ));
     }
     session(cx)?
-        .read_file(&c.meta, &file.path(), CONTENTS_MAX)
+        .read_file(&read(cx, &c.meta)?, &file.path(), CONTENTS_MAX)
         .await
 }
 
