@@ -6,6 +6,7 @@ mod config;
 mod diagnostic;
 mod error;
 mod json;
+mod operations;
 mod output;
 mod progress;
 mod serve;

@@ -1,15 +1,10 @@
-//! `dagop run`: a document's operations, in order, in one session.
-//!
-//! A document may hold several operations. Without `--operation` they all run, one after the other,
-//! and a value that one of them exports (`@export(as: "name")`) is a variable of those after it;
-//! that is how an ID gets from one operation to the next. The first operation with an error is the
-//! last that runs.
+//! `dagop run`: a document's operations, in order, in one session; see [`crate::operations`].
 
 use std::io::Read;
 use std::path::PathBuf;
 
 use dagop::report::Report;
-use dagop::{Engine, EngineSession, GraphQlError, Request, SessionOptions};
+use dagop::{Engine, GraphQlError, SessionOptions};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -19,6 +14,7 @@ use crate::args::{RunArgs, Source};
 use crate::config::{self, Config, ProgressMode};
 use crate::diagnostic::{self, Document};
 use crate::error::CliError;
+use crate::operations::{self, Answer};
 use crate::output::{self, Output};
 use crate::{json, progress, signal, variables};
 
@@ -30,13 +26,6 @@ struct Input {
     name: String,
     text: String,
     variables: Map<String, Value>,
-}
-
-/// What a run brought.
-struct Answer {
-    /// JSON text; none when an operation failed.
-    data: Option<Box<RawValue>>,
-    errors: Vec<GraphQlError>,
 }
 
 /// `--json`.
@@ -97,61 +86,12 @@ async fn build(
         session = start => session?,
         () = cancel.cancelled() => return Err(CliError::cancelled()),
     };
-    let answer = execute(&session, input, operation, cancel).await;
+    let answer = operations::run(&session, &input.text, &input.variables, operation, cancel).await;
     let report = match cancel.is_cancelled() {
         true => session.abort().await?,
         false => session.finish().await?,
     };
     Ok((answer, report))
-}
-
-/// Runs the chosen operation, or all of them.
-async fn execute(
-    session: &EngineSession,
-    input: &Input,
-    operation: Option<&str>,
-    cancel: &CancellationToken,
-) -> Answer {
-    let names = match operation {
-        Some(name) => vec![name.to_owned()],
-        None => dagop::operation_names(&input.text),
-    };
-    let mut variables = input.variables.clone();
-    let request = |name: Option<&str>, variables: &Map<String, Value>| Request {
-        query: input.text.clone(),
-        operation_name: name.map(str::to_owned),
-        variables: Some(variables.clone()),
-    };
-    if names.len() < 2 {
-        let name = names.first().map(String::as_str);
-        let response = session
-            .execute(request(name, &variables), cancel.clone())
-            .await;
-        return Answer {
-            data: response.data,
-            errors: response.errors,
-        };
-    }
-    let mut members = Vec::new();
-    for name in &names {
-        let response = session
-            .execute(request(Some(name), &variables), cancel.clone())
-            .await;
-        if !response.errors.is_empty() {
-            return Answer {
-                data: None,
-                errors: response.errors,
-            };
-        }
-        variables.extend(response.exports);
-        let data = response.data.as_deref().map_or("null", RawValue::get);
-        members.push(format!("{}:{data}", Value::from(name.as_str())));
-    }
-    let object = RawValue::from_string(format!("{{{}}}", members.join(",")));
-    Answer {
-        data: object.ok(),
-        errors: Vec::new(),
-    }
 }
 
 /// What is printed as the result; nothing when there is none.
@@ -247,4 +187,80 @@ fn read(source: &Source) -> Result<String, CliError> {
         let at = error.utf8_error().valid_up_to();
         CliError::usage(format!("{name} is not UTF-8 text: byte {at} is wrong"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn read_input(arguments: &[&str]) -> Result<Input, CliError> {
+        let line = [&["run"], arguments].concat();
+        Input::read(&Line::try_parse_from(line).unwrap().run)
+    }
+
+    #[test]
+    fn input_that_cannot_be_used_is_wrong_usage_and_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let document = file("a.graphql", b"{ version }");
+        let binary = file("b.graphql", b"{ \xff }");
+        let list = file("list.json", b"[]");
+        let cases: [(&[&str], &str); 4] = [
+            (&["/no/such/file"], "/no/such/file"),
+            (&[&binary], "byte 2"),
+            (&[&document, "--vars-json", &list], "list.json"),
+            (&["-", "--vars-json", "-"], "standard input"),
+        ];
+        for (arguments, named) in cases {
+            let error = read_input(arguments).err().unwrap();
+            assert_eq!(error.exit_code(), crate::error::USAGE);
+            assert!(
+                error.render(false).contains(named),
+                "{}",
+                error.render(false)
+            );
+        }
+        let input = read_input(&[&document, "--var", "a=1"]).unwrap();
+        assert_eq!(
+            (input.text.as_str(), &input.variables["a"]),
+            ("{ version }", &"1".into())
+        );
+    }
+
+    #[test]
+    fn without_data_only_json_prints_a_result() {
+        let answer = Answer {
+            data: None,
+            errors: vec![GraphQlError::input("no")],
+        };
+        assert_eq!(result_text(&answer, None).unwrap(), None);
+        let data = RawValue::from_string("{\"a\":1}".into()).ok();
+        let answer = Answer {
+            data,
+            errors: Vec::new(),
+        };
+        assert_eq!(
+            result_text(&answer, None).unwrap().unwrap(),
+            "{\n  \"a\": 1\n}\n"
+        );
+    }
+
+    #[test]
+    fn a_session_directory_must_exist() {
+        assert!(workdir(None).unwrap().is_absolute());
+        let error = workdir(Some(std::path::Path::new("/no/such/directory"))).unwrap_err();
+        assert_eq!(error.exit_code(), crate::error::USAGE);
+    }
 }
