@@ -425,6 +425,40 @@ async fn a_cached_leaf_is_loaded_without_its_chain() {
 }
 
 #[tokio::test]
+async fn an_id_of_10000_calls_is_replayed_without_recursion() {
+    let lab = Arc::new(Lab::default());
+    let server = server(&lab);
+    let ty = || TypeRef::named("Text").non_null();
+    let text = crate::Call::new("text", ty())
+        .arg("value", "a")
+        .arg("fresh", false);
+    let mut id = crate::Id::root(text);
+    for _ in 0..10_000 {
+        let append = crate::Call::new("append", ty())
+            .arg("with", "b")
+            .arg("times", 1_i64);
+        id = id.append(append);
+    }
+    let encoded = id.encode().expect("encodes");
+    let query = format!(r#"{{ loadTextFromID(id: "{encoded}") {{ id }} }}"#);
+    let a = session(&server, "a");
+    let answer = data(&a, &query).await;
+    assert_eq!(answer["loadTextFromID"]["id"], encoded);
+    assert_eq!(lab.runs("append"), 10_000);
+    // A query that asks for the beginning of the same chain names the same calls.
+    let short = data(&a, r#"{ text(value: "a") { append(with: "b") { id } } }"#).await;
+    let first = id
+        .chain()
+        .nth(9_999)
+        .expect("the first call after the root");
+    assert_eq!(
+        short["text"]["append"]["id"],
+        first.encode().expect("encodes")
+    );
+    assert_eq!(lab.runs("append"), 10_000);
+}
+
+#[tokio::test]
 async fn an_id_of_another_type_or_shape_is_refused() {
     let lab = Arc::new(Lab::default());
     let session = session(&server(&lab), "s");

@@ -19,8 +19,8 @@ use super::{
     At, DEFINITIONS_MAX, Document, FieldId, FieldSelection, Fragment, FragmentId, GivenArg,
     INTROSPECTIONS_MAX, Lines, Operation, Selection, SetId, Target, VariableDef,
 };
-use crate::schema::{FieldDef, TypeDef};
-use crate::{Error, Schema, TypeRef};
+use crate::schema::{FieldDef, Role, TypeDef};
+use crate::{CachePolicy, Error, Schema, TypeRef};
 
 mod directive;
 mod value;
@@ -342,6 +342,17 @@ impl<'a> Lowering<'a> {
                 set = self.sub_selection(&owner, def, field);
             }
         }
+        if directives.cache.is_some() && !is_cached(&target) {
+            let message = format!("{} is never cached: @cache has no effect on it", field.name);
+            self.error(at, message);
+        }
+        if directives.export.is_some() && !field.selection_set.is_empty() {
+            let message = format!(
+                "@export needs a field without fields of its own, {} has some",
+                field.name
+            );
+            self.error(at, message);
+        }
         let name: Arc<str> = field.name.as_str().into();
         let key = field.alias.as_ref();
         self.out.fields.push(FieldSelection {
@@ -482,6 +493,17 @@ impl<'a> Lowering<'a> {
             }
         }
         args
+    }
+}
+
+/// Whether a field's results are stored, so that `@cache` can say for whom.
+fn is_cached(target: &Target) -> bool {
+    match target {
+        Target::Field { def, .. } => {
+            matches!(def.role, Role::Call(_) | Role::Interface)
+                && !matches!(def.policy, CachePolicy::Never)
+        }
+        Target::TypeName | Target::Introspection(_) => false,
     }
 }
 

@@ -137,6 +137,18 @@ async fn shapes_that_do_not_fit_are_refused() {
             "1:13 the integer 99999999999999999999 does not fit 64 signed bits",
         ),
         (
+            "{ neverText @cache(key: \"k\") { value } }",
+            "1:3 neverText is never cached: @cache has no effect on it",
+        ),
+        (
+            "{ text { id @cache(scope: CALL) } }",
+            "1:10 id is never cached: @cache has no effect on it",
+        ),
+        (
+            "{ text @export(as: \"t\") { value } }",
+            "1:3 @export needs a field without fields of its own, text has some",
+        ),
+        (
             "{ text @skip { value } }",
             "1:8 @skip takes one argument, if: Boolean!",
         ),
