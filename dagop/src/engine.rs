@@ -391,10 +391,11 @@ fn client_id(state_dir: &Path) -> Result<String, Error> {
     let fail = |e: std::io::Error| Error::input(format!("{}: {e}", state_dir.display()));
     std::fs::create_dir_all(state_dir).map_err(fail)?;
     let path = state_dir.join("client-id");
-    if let Ok(id) = std::fs::read_to_string(&path) {
-        if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Ok(id);
-        }
+    if let Ok(id) = std::fs::read_to_string(&path)
+        && !id.is_empty()
+        && id.bytes().all(|b| b.is_ascii_alphanumeric())
+    {
+        return Ok(id);
     }
     let id = solver::backend::session::new_id();
     // Complete or not at all: another process may be starting as well.
@@ -418,10 +419,6 @@ fn result_cache(state_dir: &Path) -> Cache {
 
 fn process_environment() -> Environment {
     Arc::new(|name| {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "an env:// secret names a variable"
-        )]
         let value = std::env::var(name);
         value.ok().map(Into::into)
     })

@@ -192,7 +192,7 @@ impl Journal {
             let lowered = event::Lowered {
                 call,
                 kind: kind(op),
-                vertices: vertices.iter().map(|v| planned(v)).collect(),
+                vertices: vertices.iter().map(planned).collect(),
             };
             self.send(&inner, Event::Lowered(lowered));
         }

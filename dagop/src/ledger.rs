@@ -5,14 +5,14 @@
 //! two builds read it too.
 //!
 //! How it works. A [`Recorder`] per build folds the stream of [`crate::event::Event`]s into rows in
-//! memory. Rows travel in batches over a bounded channel to one writer thread ([`writer`]), which
+//! memory. Rows travel in batches over a bounded channel to one writer thread (`writer`), which
 //! writes each batch in one transaction. The build never waits for the disk: a full channel leaves
 //! rows in the recorder until the next chance, and only [`Recorder::finish`] waits. A build shorter
 //! than [`FLUSH_INTERVAL`] is written once, at its end.
 //!
 //! Safety. The file is in WAL mode with `synchronous = NORMAL`: killing a process at any time loses
 //! at most the rows it had not committed. Several processes share the file through SQLite's locks.
-//! A file SQLite cannot read is moved aside ([`schema`]) and a new one begun. Nothing that goes
+//! A file SQLite cannot read is moved aside (`schema`) and a new one begun. Nothing that goes
 //! wrong here fails a build: it becomes a sentence in [`crate::report::Report::notices`].
 //!
 //! Privacy. Stored text is display text, in which sensitive arguments are hidden before it gets

@@ -168,9 +168,9 @@ fn read_fields(ty: ObjectType) -> ObjectType {
             .resolve(async |cx, this_, args| {
                 let dir = this::<Directory>(&this_)?;
                 let (target, wipe) = (args.str("path")?, args.bool("wipe")?);
-                Ok(session(&cx)?
+                session(&cx)?
                     .export_directory(&cx, &dir, target, wipe)
-                    .await?)
+                    .await
             }),
     )
 }

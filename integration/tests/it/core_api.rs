@@ -237,11 +237,9 @@ query Q($tarball: FileID!, $address: String!) {
             .len()
             > 1000
     );
-    let text = format!(
-        "query Q {{ container {{ import(source: \"x\") {{ id }} }} host {{ file(path: \"out/image.tar\") {{ size }} }} }}"
-    );
+    let text = "query Q { container { import(source: \"x\") { id } } }";
     assert_ne!(
-        user.query(&text, &[]).unwrap().code,
+        user.query(text, &[]).unwrap().code,
         0,
         "an ID that is none is refused"
     );
