@@ -146,7 +146,9 @@ impl Client {
             }),
         };
         client.info().await.map_err(|error| match error {
-            Error::Disconnected { reason, .. } => unreachable(&address, reason),
+            Error::Disconnected { reason, .. } | Error::Protocol(reason) => {
+                unreachable(&address, reason)
+            }
             Error::Daemon(failure) => unreachable(
                 &address,
                 format!("something answered, but not as BuildKit does: {failure}"),

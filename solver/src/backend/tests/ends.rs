@@ -16,7 +16,7 @@ fn processes() -> Vec<String> {
 
 /// A build that runs `/busybox sleep <seconds>`; returns once it runs.
 async fn sleeping(client: &Client, seconds: u32) -> (Build, tokio::task::JoinHandle<Error>) {
-    let build = std::sync::Arc::new(start(client).await);
+    let build = start(client).await;
     let mut graph = Graph::default();
     let root = graph.busybox();
     let step = graph.shell(root, &format!("exec /busybox sleep {seconds}"));
@@ -33,13 +33,15 @@ async fn sleeping(client: &Client, seconds: u32) -> (Build, tokio::task::JoinHan
             .await
             .expect_err("it never succeeds")
     });
-    while !processes().iter().any(|line| is_sleep(line, seconds)) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    (
-        std::sync::Arc::into_inner(build).expect("one owner"),
-        pending,
-    )
+    let running = async {
+        while !processes().iter().any(|line| is_sleep(line, seconds)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(HANG, running)
+        .await
+        .expect("the process starts");
+    (build, pending)
 }
 
 /// Waits until no such process runs.
