@@ -260,7 +260,7 @@ impl Receiver<'_> {
             }
             FileType::Symlink => create_symlink(parent, name, &entry)?,
             _ if !entry.linkname.is_empty() => {
-                create_hard_link(self.stage.root(), parent, name, &entry.linkname)?
+                create_hard_link(self.stage.root(), parent, name, &entry.linkname)?;
             }
             FileType::BlockDevice | FileType::CharacterDevice | FileType::Fifo => {
                 create_device(parent, name, kind, &entry)?;

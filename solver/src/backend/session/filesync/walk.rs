@@ -208,7 +208,7 @@ impl Walk<'_> {
         else {
             return Ok(());
         };
-        let prefix = format!("{}/", entry.path);
+        let below = below.map(|directory| (format!("{}/", entry.path), directory));
         let mut unannounced = Some(entry);
         if listed {
             self.announce(emit)?;
@@ -217,7 +217,7 @@ impl Walk<'_> {
             }
         }
         match below {
-            Some(directory) => self.enter(prefix, directory, matches, unannounced),
+            Some((prefix, directory)) => self.enter(prefix, directory, matches, unannounced),
             None => Ok(()),
         }
     }
@@ -236,9 +236,6 @@ impl Walk<'_> {
         let mut path = String::with_capacity(frame.prefix.len() + text.len());
         path.push_str(&frame.prefix);
         path.push_str(&text);
-        if path.len() > PATH_MAX {
-            return Err(WalkError::TooLong(path));
-        }
         // Some file systems do not tell the type of an entry in the directory.
         let mut known = None;
         let mut is_dir = kind == FileType::Directory;
@@ -259,6 +256,9 @@ impl Walk<'_> {
         let Some(stat) = known else { return Ok(None) };
         if matches!(text, Cow::Owned(_)) {
             return Err(WalkError::NotUtf8(path));
+        }
+        if path.len() > PATH_MAX {
+            return Err(WalkError::TooLong(path));
         }
         let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let Some(mut entry) = self.describe(directory, name, path, &stat)? else {
