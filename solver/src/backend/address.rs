@@ -17,7 +17,7 @@
 //! address can never be read as an option of `ssh` or `docker`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Longest address that is read, in bytes. Real ones are under 300.
@@ -227,14 +227,6 @@ impl Address {
         match self.endpoint() {
             Endpoint::Tcp { host, port } => host_port(host, *port),
             Endpoint::Unix(_) | Endpoint::Helper(_) => "localhost".to_owned(),
-        }
-    }
-
-    /// The socket file, for addresses that are one.
-    pub fn socket(&self) -> Option<&Path> {
-        match self.endpoint() {
-            Endpoint::Unix(path) => Some(path),
-            _ => None,
         }
     }
 }
