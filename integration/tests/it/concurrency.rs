@@ -18,17 +18,20 @@ const TOOLS: &str = "query($program: FileID!) { container {
 const VOLUME: &str = "query($key: String!) { cacheVolume(key: $key) { id } }";
 
 /// Leaves a line in the volume each time it runs, waits, and says something
-/// that no second run would say.
-const SLOW: &str = "query($tools: ContainerID!, $volume: CacheVolumeID!, $seconds: String!) {
+/// that no second run would say. `$mark` is unused by the script: it makes a
+/// command that no earlier test run left in the daemon's cache, which the name
+/// of the volume alone does not.
+const SLOW: &str = "query($tools: ContainerID!, $volume: CacheVolumeID!, $seconds: String!, $mark: String!) {
   loadContainerFromID(id: $tools) { withMountedCache(path: \"/cache\", cache: $volume) {
     withExec(args: [\"busybox\", \"sh\", \"-c\",
-      \"echo run >> /cache/runs; busybox sleep $0; busybox cat /proc/sys/kernel/random/uuid\", $seconds]) {
+      \"echo run >> /cache/runs; busybox sleep $0; busybox cat /proc/sys/kernel/random/uuid\", $seconds, $mark]) {
       stdout } } } }";
 
-/// Reads the lines; `$seconds` makes it a command of its own for each test.
-const RUNS: &str = "query($tools: ContainerID!, $volume: CacheVolumeID!, $seconds: String!) {
+/// Reads the lines.
+const RUNS: &str =
+    "query($tools: ContainerID!, $volume: CacheVolumeID!, $seconds: String!, $mark: String!) {
   loadContainerFromID(id: $tools) { withMountedCache(path: \"/cache\", cache: $volume) {
-    withExec(args: [\"busybox\", \"sh\", \"-c\", \"busybox cat /cache/runs\", $seconds]) {
+    withExec(args: [\"busybox\", \"sh\", \"-c\", \"busybox cat /cache/runs\", $seconds, $mark]) {
       stdout } } } }";
 
 /// A server with a container and a fresh cache volume.
@@ -49,7 +52,8 @@ impl Bench {
         let tools = tools["container"]["withFile"]["withEnvVariable"]["id"].take();
         let key = json!({"key": user.home()});
         let volume = server.query(VOLUME, &key).unwrap()["cacheVolume"]["id"].take();
-        let variables = json!({"tools": tools, "volume": volume, "seconds": seconds});
+        let variables =
+            json!({"tools": tools, "volume": volume, "seconds": seconds, "mark": user.home()});
         Self {
             user,
             server,
