@@ -53,6 +53,9 @@ struct Inner {
     /// File ops without inputs, and when the daemon first started them; see
     /// [`Inner::is_cache_request`].
     roots: HashMap<solver::Digest, Option<SystemTime>>,
+    /// The vertex that was planned last: the calls of a segment share it, and
+    /// its cache map is as long as the segment.
+    last_planned: Option<event::PlannedVertex>,
     /// Unfinished lines of output.
     lines: HashMap<(solver::Digest, event::Stream), LineSplitter>,
 }
@@ -64,6 +67,17 @@ impl std::fmt::Debug for Journal {
 }
 
 impl Inner {
+    fn planned(&mut self, vertex: &Arc<solver::llb::Vertex>) -> event::PlannedVertex {
+        if let Some(last) = &self.last_planned
+            && last.raw == vertex.digest().as_str()
+        {
+            return last.clone();
+        }
+        let planned = planned(vertex);
+        self.last_planned = Some(planned.clone());
+        planned
+    }
+
     /// Whether a status is only about the daemon computing a cache key.
     ///
     /// A vertex without inputs is reported as started and completed when its
@@ -92,6 +106,7 @@ impl Journal {
             latest: HashMap::new(),
             commands: HashMap::new(),
             roots: HashMap::new(),
+            last_planned: None,
             lines: HashMap::new(),
         };
         Self {
@@ -189,10 +204,14 @@ impl Journal {
             let Some(&call) = inner.latest.get(&op.call.digest) else {
                 continue;
             };
+            let vertices = vertices
+                .iter()
+                .map(|vertex| inner.planned(vertex))
+                .collect();
             let lowered = event::Lowered {
                 call,
                 kind: kind(op),
-                vertices: vertices.iter().map(planned).collect(),
+                vertices,
             };
             self.send(&inner, Event::Lowered(lowered));
         }
