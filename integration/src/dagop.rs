@@ -118,7 +118,7 @@ impl Dagop {
     }
 
     /// Runs the operations `text`, which may use `$tools`: the ID of a container
-    /// with busybox, see [`TOOLS`](crate::busybox::TOOLS).
+    /// with busybox, see [`TOOLS`].
     ///
     /// # Errors
     /// As [`Self::run`].
