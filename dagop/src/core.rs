@@ -2,10 +2,10 @@
 //!
 //! Names, arguments and defaults are Dagger's. One file holds one type (large
 //! ones have a folder); a resolver reads its arguments, makes at most one
-//! [`DagOp`](crate::vertex::DagOp), and returns a new immutable value. Only
+//! [`DagOp`], and returns a new immutable value. Only
 //! fields that must know a result (`stdout`, `entries`, `contents`, `sync`,
 //! `export` ...) talk to the daemon, through
-//! [`BuildSession`](crate::session::BuildSession).
+//! [`BuildSession`].
 //!
 //! This file holds what resolvers share: reaching the session, loading
 //! argument objects, and making vertices that know their call and salt.

@@ -15,7 +15,7 @@
 //! op. Where a segment begins is decided when the action is made, from its
 //! chain alone and never from who else uses it or what ran before; so the same
 //! pipeline always gives the same LLB, and the second run finds every key of
-//! the first. The rules, in [`Fold::after`]:
+//! the first. The rules, in `Fold::after`:
 //!
 //! - The first action on something that is no file action begins a segment.
 //! - While the chain is short ([`LAYERS_SHORT`]), a copy is a segment of its

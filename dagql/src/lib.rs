@@ -94,15 +94,15 @@ pub use call::CALL_NESTING_MAX;
 pub use cx::{CallInfo, Cx};
 pub use digest::scheme;
 pub use digest::{Digest, DigestError};
-pub use exec::{ANSWER_BYTES_MAX, ANSWER_NODES_MAX, SELECTIONS_MAX, STEPS_MAX};
 pub use error::{Error, Extensions, Kind, Location, PathSegment};
+pub use exec::{ANSWER_BYTES_MAX, ANSWER_NODES_MAX, SELECTIONS_MAX, STEPS_MAX};
 pub use id::{Argument, Call, Id, ImplicitInput, Scope};
 pub use literal::{LITERAL_DEPTH_MAX, Literal, LiteralError};
 pub use observer::{Finished, Observer, Outcome, Unobserved};
 pub use path::ResponsePath;
 pub use policy::{CachePolicy, SCOPE_KEY_BYTES_MAX, ScopeHook, TTL_MAX, TTL_MIN, parse_ttl};
-pub use query::{DEFINITIONS_MAX, DOCUMENT_BYTES_MAX, INTROSPECTIONS_MAX, QUERY_DEPTH_MAX};
 pub use query::operation_names;
+pub use query::{DEFINITIONS_MAX, DOCUMENT_BYTES_MAX, INTROSPECTIONS_MAX, QUERY_DEPTH_MAX};
 pub use request::{Request, Response};
 pub(crate) use schema::FieldDef;
 pub use schema::{

@@ -145,9 +145,15 @@ pub struct SolveOptions {
 impl SolveOptions {
     /// The request of a gateway build under `reference`: no definition, no frontend.
     pub(crate) fn request(self, reference: String) -> control::SolveRequest {
+        // Daemons before v0.13 know one exporter, in fields of its own; newer
+        // ones ignore those where the list is not empty.
+        let first = self.exporters.first().cloned();
+        let (kind, attrs) = first.map(|e| (e.kind, e.attrs)).unwrap_or_default();
         control::SolveRequest {
             r#ref: reference,
             session: self.session,
+            exporter_deprecated: kind,
+            exporter_attrs_deprecated: attrs,
             exporters: self
                 .exporters
                 .into_iter()
