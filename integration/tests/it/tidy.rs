@@ -7,6 +7,7 @@
 //! | a Rust file opens with `//!` | the first lines say what the file owns |
 //! | at most 600 lines, or a reason in the opening | one noun or verb per file |
 //! | nothing is left to do | an open end is an issue, not a comment |
+//! | few files read the environment or start programs | what a run depends on is seen in one place |
 //! | scripts run | a script that lost its mode fails on a clean clone only |
 //! | no public registry, no path of this machine | the project works anywhere |
 
@@ -49,6 +50,7 @@ fn complaints(file: &File<'_>) -> Vec<String> {
     length(file, &mut found);
     left_open(file, &mut found);
     mode(file, &mut found);
+    reach(file, &mut found);
     foreign_names(file, &mut found);
     found
 }
@@ -105,6 +107,60 @@ fn mode(file: &File<'_>, found: &mut Vec<String>) {
     }
     if file.is_rust() && file.executable {
         found.push(format!("{}: a Rust file must not be executable", file.path));
+    }
+}
+
+/// Files that may read the process's environment, besides tests and build scripts.
+const READ_ENVIRONMENT: [&str; 2] = [
+    "cli/src/config.rs",
+    // The default for secrets of the kind env://NAME, which are read when asked for.
+    "dagop/src/engine.rs",
+];
+
+/// Files that may start programs, besides tests and build scripts.
+const START_PROGRAMS: [&str; 2] = [
+    // Helpers of connections: ssh, docker, kubectl.
+    "solver/src/backend/helper.rs",
+    // Secrets of the kind cmd://COMMAND.
+    "dagop/src/session/secrets.rs",
+];
+
+/// The needles are put together here, or this file would find itself.
+fn reach(file: &File<'_>, found: &mut Vec<String>) {
+    let parts = || {
+        Path::new(file.path)
+            .components()
+            .map(|part| part.as_os_str().to_string_lossy())
+    };
+    let is_test = parts().any(|part| {
+        [
+            "tests", "tests.rs", "benches", "live", "live.rs", "build.rs",
+        ]
+        .contains(&&*part)
+    });
+    if !file.is_rust() || is_test || file.path.starts_with("integration/") {
+        return;
+    }
+    let rules = [
+        (
+            ["env::", "var"].concat(),
+            READ_ENVIRONMENT,
+            "read the environment",
+        ),
+        (
+            ["Command", "::new("].concat(),
+            START_PROGRAMS,
+            "start programs",
+        ),
+    ];
+    // Below this line a file holds its tests.
+    let code = numbered(file).take_while(|(_, line)| !line.starts_with("#[cfg(test)]"));
+    for (number, line) in code {
+        for (needle, allowed, what) in &rules {
+            if line.contains(needle.as_str()) && !allowed.contains(&file.path) {
+                found.push(format!("{}:{number}: this file must not {what}", file.path));
+            }
+        }
     }
 }
 
@@ -246,6 +302,34 @@ fn wrong_modes_are_found() {
         check("a.rs", "//! x\n", true),
         ["a.rs: a Rust file must not be executable"]
     );
+}
+
+#[test]
+fn a_hidden_dependency_on_the_process_is_found() {
+    let text = ["//! x\nlet home = std::env::", "var(\"HOME\");\n"].concat();
+    assert_eq!(
+        check("solver/src/a.rs", &text, false),
+        ["solver/src/a.rs:2: this file must not read the environment"]
+    );
+    assert_eq!(
+        check("cli/src/config.rs", &text, false),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        check("solver/src/a/tests.rs", &text, false),
+        Vec::<String>::new()
+    );
+    let text = ["//! x\nCommand", "::new(\"sh\");\n"].concat();
+    assert_eq!(
+        check("dagql/src/a.rs", &text, false),
+        ["dagql/src/a.rs:2: this file must not start programs"]
+    );
+    let text = [
+        "//! x\n#[cfg(test)]\nmod tests {\nCommand",
+        "::new(\"sh\");\n}\n",
+    ]
+    .concat();
+    assert_eq!(check("dagql/src/a.rs", &text, false), Vec::<String>::new());
 }
 
 #[test]
