@@ -3,7 +3,7 @@
 //! and the daemon wrote: answers, errors, the ledger, IDs, logs, the daemon's
 //! whole state, and the published image.
 
-use std::{fs, io::Read as _, path::Path};
+use std::{fs, io, path::Path};
 
 use integration::{
     daemon::Daemon,
@@ -64,23 +64,38 @@ fn found_in(bytes: &[u8]) -> Vec<&'static str> {
         .collect()
 }
 
-/// Every regular file below `folder` that holds the secret.
+/// Every regular file below `folder` that holds the secret. The daemon still
+/// runs: a file that goes away meanwhile is nothing that was left behind.
 fn search(folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let kind = entry.file_type().unwrap();
+    let Some(entries) = present(fs::read_dir(folder)) else {
+        return;
+    };
+    for entry in entries {
+        let Some(entry) = present(entry) else {
+            continue;
+        };
+        let Some(kind) = present(entry.file_type()) else {
+            continue;
+        };
         if kind.is_dir() {
             search(&entry.path(), found);
         } else if kind.is_file() {
-            let mut bytes = Vec::new();
-            fs::File::open(entry.path())
-                .unwrap()
-                .read_to_end(&mut bytes)
-                .unwrap();
+            let Some(bytes) = present(fs::read(entry.path())) else {
+                continue;
+            };
             for what in found_in(&bytes) {
                 found.push(format!("{}: {what}", entry.path().display()));
             }
         }
+    }
+}
+
+/// The value, or nothing if its file does not exist any more.
+#[track_caller]
+fn present<T>(result: io::Result<T>) -> Option<T> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        other => Some(other.unwrap()),
     }
 }
 
