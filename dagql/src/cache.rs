@@ -28,6 +28,8 @@ use crate::{Digest, Error, Value};
 
 #[cfg(all(test, not(feature = "shuttle")))]
 mod lease_tests;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod load_tests;
 pub(crate) mod rows;
 #[cfg(all(test, feature = "shuttle"))]
 mod shuttle_tests;
