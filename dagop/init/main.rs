@@ -48,8 +48,11 @@ const CODE_NOT_FOUND: i32 = 127;
 const PATH_MAX: usize = 4096;
 /// Bytes copied at a time; the size of a pipe.
 const CHUNK: usize = 64 * 1024;
-/// Room for a chunk behind the longest text that can be held back.
-const BUFFER: usize = CHUNK + 64 * 1024;
+/// The longest secret that BuildKit carries, and so the longest text that can be
+/// held back.
+const VALUE_MAX: usize = 512 * 1024;
+/// Room for a chunk behind what is held back.
+const BUFFER: usize = CHUNK + VALUE_MAX;
 
 /// What the command line asked for.
 struct Options {

@@ -11,7 +11,7 @@
 //! keys line by line.
 
 /// Bytes of all patterns together.
-const ARENA: usize = 64 * 1024;
+const ARENA: usize = 4 << 20;
 /// Number of patterns.
 const PATTERNS: usize = 512;
 /// Shorter values are left alone: replacing them would garble any output.
@@ -29,6 +29,8 @@ pub struct Scrubber {
     /// Start and length in the arena, longest first.
     patterns: [(usize, usize); PATTERNS],
     count: usize,
+    /// Whether a pattern begins with this byte: most bytes of any output do not.
+    begins: [bool; 256],
 }
 
 impl Scrubber {
@@ -38,6 +40,7 @@ impl Scrubber {
             used: 0,
             patterns: [(0, 0); PATTERNS],
             count: 0,
+            begins: [false; 256],
         }
     }
 
@@ -100,6 +103,7 @@ impl Scrubber {
             at -= 1;
         }
         self.patterns[at] = (start, len);
+        self.begins[usize::from(self.arena[start])] = true;
         self.count += 1;
     }
 
@@ -110,6 +114,10 @@ impl Scrubber {
         let mut at = 0;
         while at < input.len() {
             let rest = &input[at..];
+            if !self.begins[usize::from(rest[0])] {
+                at += 1;
+                continue;
+            }
             let mut held = false;
             let mut matched = 0;
             for &(start, len) in &self.patterns[..self.count] {

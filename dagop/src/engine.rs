@@ -32,7 +32,7 @@ use crate::session::{BuildSession, BuildSessionOptions, Environment};
 /// Where the daemon is, and what this client keeps.
 #[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
-    /// Ledger, TTL table, imported images and the client's id.
+    /// Ledger, TTL table and the client's id.
     pub state_dir: PathBuf,
     /// The address the user named.
     pub address: Option<String>,
@@ -261,7 +261,6 @@ impl Engine {
             daemon_version: self.daemon.version.clone(),
             platform: self.platform.clone(),
             workdir: options.workdir,
-            state_dir: self.options.state_dir.clone(),
             allow: options.allow,
             docker_config: self.options.docker_config.clone(),
             environment: process_environment(),

@@ -61,8 +61,6 @@ pub struct BuildSessionOptions {
     pub platform: Platform,
     /// Host paths are relative to this directory.
     pub workdir: PathBuf,
-    /// Where imported images are kept.
-    pub state_dir: PathBuf,
     /// Entitlements the user granted.
     pub allow: Vec<String>,
     /// Docker's configuration directory, for registry credentials.

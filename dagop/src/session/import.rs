@@ -1,5 +1,6 @@
-//! Images in tarballs: unpacked into this client's content store, from which
-//! the daemon pulls what it does not have.
+//! Images in tarballs: unpacked into the session's content store, from which
+//! the daemon pulls what it does not have. The store goes with the session; the
+//! daemon keeps what it pulled, by digest.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ impl BuildSession {
         platform: &Platform,
     ) -> Result<Image, Error> {
         let path = self.on_disk(file).await?;
-        let directory = self.options.state_dir.join("content");
+        let directory = self.scratch.path().join("content");
         let shown = file
             .host
             .clone()
