@@ -37,14 +37,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..20)
 }
 
-/// Builds the graph; `noise` replaces the unique ids of local directories.
+/// Builds the graph; `noise` is added to the unique ids of local directories. It
+/// keeps them apart: two directories that one session tells apart are two inputs
+/// in every session.
 fn random_graph(steps: &[Step], noise: Option<&str>) -> Output {
     let mut outputs = vec![busybox()];
     for step in steps {
         let at = |index: &usize| outputs[index % outputs.len()].clone();
         let next = match step {
             Step::Local(name, unique) => {
-                let unique = Some(noise.unwrap_or(unique).to_owned());
+                let unique = Some(format!("{unique}{}", noise.unwrap_or_default()));
                 Some(local(
                     name,
                     LocalOptions {
