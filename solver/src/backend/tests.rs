@@ -32,6 +32,11 @@ fn setting(name: &str) -> Option<String> {
     value
 }
 
+/// A static busybox: the one `hack/test` names, or the package's.
+pub(crate) fn busybox_path() -> PathBuf {
+    std::env::var_os("DAGOP_TEST_BUSYBOX").map_or_else(|| "/bin/busybox".into(), PathBuf::from)
+}
+
 async fn client() -> Option<Client> {
     let address: Address = setting("BUILDKIT_TEST_ADDR")?.parse().expect("address");
     Some(
@@ -90,7 +95,7 @@ impl Graph {
     }
 
     fn busybox(&mut self) -> pb::Input {
-        let bytes = std::fs::read("/bin/busybox").expect("the package busybox-static");
+        let bytes = std::fs::read(busybox_path()).expect("a static busybox");
         self.files(&[("/busybox", &bytes)])
     }
 

@@ -146,7 +146,7 @@ impl Live {
 }
 
 fn busybox() -> Output {
-    let program = fs::read("/bin/busybox").expect("the package busybox-static");
+    let program = fs::read(crate::backend::tests::busybox_path()).expect("a static busybox");
     FileOp::new(None)
         .mkdir("/bin", 0o755, crate::llb::file::MkdirOptions::default())
         .mkfile(
