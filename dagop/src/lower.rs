@@ -15,7 +15,7 @@
 //! | `Llb` | the outputs as they are |
 //! | `File` | one file op per segment (`lower/file.rs`) |
 //! | `Exec` | one exec behind init, with a meta mount (`lower/exec.rs`) |
-//! | `Merge`, `Diff` | the op of that name |
+//! | `Diff` | the op of that name |
 //! | `Read` | what is read: it has no vertex of its own |
 
 mod exec;
@@ -111,15 +111,16 @@ fn lower_one(op: &Arc<DagOp>, made: &mut Vec<Made>) -> Result<Vec<Option<Output>
         Work::File { .. } => return file::lower(op, made).map(|output| vec![Some(output)]),
         Work::Exec(exec) => return exec::lower(op, exec, made),
         Work::Read(input) => tree(input),
-        Work::Merge(inputs) => {
-            let inputs: Vec<_> = inputs.iter().map(tree).collect();
-            llb::merge(&inputs, constraints())
-        }
         Work::Diff { lower, upper } => {
             // Where one tree grew out of the other, what they share must be one
             // vertex: files written twice have two times, and would all differ.
             let grown = file::grown(lower.as_ref(), upper.as_ref())?;
             let upper = if grown.is_some() { grown } else { tree(upper) };
+            if upper.is_none() {
+                // Nothing was added to anything. A diff op towards scratch would
+                // ask v0.32 for a layer of a result that is not there, and end it.
+                return Ok(vec![None]);
+            }
             llb::diff(tree(lower).as_ref(), upper.as_ref(), constraints())
         }
     };

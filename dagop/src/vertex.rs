@@ -1,7 +1,7 @@
 //! DagOps: the work behind engine calls, as vertices.
 //!
 //! A [`DagOp`] is what one call adds to a build: a file action, an exec, a
-//! merge, or a graph that is LLB already (a source, a frontend's result). It
+//! diff, or a graph that is LLB already (a source, a frontend's result). It
 //! names the call it belongs to, its kind as the engine sees it ([`Kind`]),
 //! its inputs (inside [`Work`]) and, for a scoped or TTL call, the [`Salt`].
 //! DagOps are immutable and shared; nothing is sent anywhere until
@@ -113,8 +113,6 @@ pub enum Work {
         /// The change.
         action: FileAction,
     },
-    /// Trees on top of each other, the later ones winning.
-    Merge(Vec<Tree>),
     /// What leads from one tree to another.
     Diff {
         /// The tree to start from.
@@ -419,7 +417,6 @@ impl DagOp {
                 }
             }
             Work::Read(input) => tree(input),
-            Work::Merge(inputs) => inputs.iter().for_each(tree),
             Work::Diff { lower, upper } => {
                 tree(lower);
                 tree(upper);
@@ -450,7 +447,6 @@ impl DagOp {
                 }
             }
             Work::Read(input) => tree(input),
-            Work::Merge(inputs) => inputs.iter_mut().for_each(tree),
             Work::Diff { lower, upper } => {
                 tree(lower);
                 tree(upper);

@@ -138,6 +138,14 @@ fn a_diff_of_a_grown_tree_shares_what_it_grew_from() {
 }
 
 #[test]
+fn a_diff_towards_scratch_is_scratch() {
+    let lower = write(None, "/a");
+    let work = Work::Diff { lower, upper: None };
+    let edge = Edge::first(DagOp::new(Kind::Fs, call("diff"), None, work));
+    assert_eq!(super::lower(&edge, &mut Vec::new()).expect("lowers"), None);
+}
+
+#[test]
 fn an_exec_has_a_root_and_a_meta_output() {
     let root = exec(write(None, "/a"), None);
     let meta = Edge {

@@ -157,8 +157,10 @@ fn directories_change_as_asked() {
         &user(),
         r#"query S { a: directory { withNewFile(path: "x", contents: "1") { withNewFile(path: "y/z", contents: "2") { withSymlink(target: "x", linkName: "l") { id @export(as: "a") digest } } } }
   b: directory { withNewFile(path: "x", contents: "1") { withNewFile(path: "y/z", contents: "2") { withSymlink(target: "x", linkName: "l") { withNewFile(path: "w", contents: "3") { id @export(as: "b") digest } } } } } }
-query Q($a: DirectoryID!, $b: DirectoryID!) {
+query E { directory { id @export(as: "empty") } }
+query Q($a: DirectoryID!, $b: DirectoryID!, $empty: DirectoryID!) {
   diff: loadDirectoryFromID(id: $a) { diff(other: $b) { glob(pattern: "**") } digest }
+  gone: loadDirectoryFromID(id: $a) { diff(other: $empty) { entries } }
   filter: loadDirectoryFromID(id: $b) { filter(include: ["y", "x"], exclude: ["**/z"]) { glob(pattern: "**") } }
   without: loadDirectoryFromID(id: $b) { withoutDirectory(path: "y") { withoutFile(path: "l") { entries digest } } }
   time: loadDirectoryFromID(id: $b) { withTimestamps(timestamp: 5) { digest } digest }
@@ -168,6 +170,7 @@ query Q($a: DirectoryID!, $b: DirectoryID!) {
         &[],
     );
     assert_eq!(data["diff"]["diff"]["glob"], json!(["w"]));
+    assert_eq!(data["gone"]["diff"]["entries"], json!([]));
     assert_eq!(data["filter"]["filter"]["glob"], json!(["x", "y/"]));
     assert_eq!(
         data["without"]["withoutDirectory"]["withoutFile"]["entries"],
