@@ -126,6 +126,8 @@ impl VertexKind {
             ("preparing build cache for export", VertexKind::Export),
             ("[internal] load metadata for ", VertexKind::Image),
             ("resolve image config for ", VertexKind::Image),
+            // What a resolver asked the daemon about: a download, a repository.
+            ("resolve ", VertexKind::Source),
             ("docker-image://", VertexKind::Image),
             ("[internal] load ", VertexKind::Local),
             ("local://", VertexKind::Local),
