@@ -1,11 +1,10 @@
 //! The core API: the object types of the schema and their fields.
 //!
 //! Names, arguments and defaults are Dagger's. One file holds one type (large
-//! ones have a folder); a resolver reads its arguments, makes at most one
-//! [`DagOp`], and returns a new immutable value. Only
-//! fields that must know a result (`stdout`, `entries`, `contents`, `sync`,
-//! `export` ...) talk to the daemon, through
-//! [`BuildSession`].
+//! ones have a folder); a resolver reads its arguments, adds a [`DagOp`] or a
+//! few, and returns a new immutable value. Only fields that must know a result
+//! (`stdout`, `entries`, `contents`, `sync`, `export` ...) talk to the daemon,
+//! through [`BuildSession`].
 //!
 //! This file holds what resolvers share: reaching the session, loading
 //! argument objects, and making vertices that know their call and salt.

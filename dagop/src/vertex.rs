@@ -226,6 +226,14 @@ pub struct CopyAction {
 }
 
 impl CopyAction {
+    /// Copies what is in a directory into another.
+    pub fn contents(source: Tree, from: impl Into<String>, to: impl Into<String>) -> Self {
+        Self {
+            contents: true,
+            ..Self::new(source, from, to)
+        }
+    }
+
     /// Copies one path to another, as it is.
     pub fn new(source: Tree, from: impl Into<String>, to: impl Into<String>) -> Self {
         Self {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::platform::Platform;
-use dagql::{Arg, CachePolicy, Field, ObjectData, ObjectType, Value};
+use dagql::{Arg, CachePolicy, Cx, Field, Object, ObjectData, ObjectType, Value};
 
 use super::{CONTENTS_MAX, act, content_digest, directory, object, path, read, session, this};
 use crate::error::Error;
@@ -127,17 +127,8 @@ fn writing(ty: ObjectType) -> ObjectType {
                 if target == "/" {
                     return Err(Error::input("a file needs a name").into());
                 }
-                let copy = CopyAction::new(file.tree.clone(), file.path.clone(), target.clone());
-                let tree = act(&cx, None, FileAction::Copy(Box::new(copy)))?;
-                object(
-                    &cx,
-                    File {
-                        tree,
-                        path: target,
-                        platform: file.platform.clone(),
-                        host: None,
-                    },
-                )
+                let copy = CopyAction::new(file.tree.clone(), file.path.clone(), target);
+                copied(&cx, &file, copy)
             }),
     )
     .field(
@@ -147,20 +138,26 @@ fn writing(ty: ObjectType) -> ObjectType {
             .resolve(async |cx, this_, args| {
                 let file = this::<File>(&this_)?;
                 let target = format!("/{}", path::name(&file.path));
-                let mut copy =
-                    CopyAction::new(file.tree.clone(), file.path.clone(), target.clone());
+                let mut copy = CopyAction::new(file.tree.clone(), file.path.clone(), target);
                 copy.timestamp = Some(directory::nanoseconds(args.int("timestamp")?)?);
-                let tree = act(&cx, None, FileAction::Copy(Box::new(copy)))?;
-                object(
-                    &cx,
-                    File {
-                        tree,
-                        path: target,
-                        platform: file.platform.clone(),
-                        host: None,
-                    },
-                )
+                copied(&cx, &file, copy)
             }),
+    )
+}
+
+/// What `copy` makes of a file, in a tree of its own.
+fn copied(cx: &Cx, file: &File, copy: CopyAction) -> Result<Object, dagql::Error> {
+    let path = copy.to.clone();
+    let tree = act(cx, None, FileAction::Copy(Box::new(copy)))?;
+    let platform = file.platform.clone();
+    object(
+        cx,
+        File {
+            tree,
+            path,
+            platform,
+            host: None,
+        },
     )
 }
 

@@ -78,7 +78,7 @@ impl BuildSession {
     /// A file's content, piece by piece.
     pub(super) async fn chunks(&self, tree: &Tree, path: &str) -> Result<Chunks, Error> {
         let reference = self.reference(tree).await?.ok_or_else(|| missing(path))?;
-        let build = self.gateway().await?;
+        let build = self.build().await?;
         let stream = Box::pin(build.file_chunks(&reference, path, None));
         Ok(Chunks {
             path: path.to_owned(),
@@ -117,7 +117,7 @@ impl BuildSession {
                 Err(missing(dir))
             };
         };
-        let build = self.gateway().await?;
+        let build = self.build().await?;
         build
             .read_dir(&reference, dir, pattern.unwrap_or_default())
             .await
@@ -137,7 +137,7 @@ impl BuildSession {
 
     pub(super) async fn file_stat(&self, tree: &Tree, path: &str) -> Result<FileStat, Error> {
         let reference = self.reference(tree).await?.ok_or_else(|| missing(path))?;
-        let build = self.gateway().await?;
+        let build = self.build().await?;
         build
             .stat_file(&reference, path)
             .await

@@ -72,7 +72,7 @@ impl BuildSession {
             log_name: format!("resolve image config for {parsed}"),
             ..ImageQuery::default()
         };
-        let build = self.gateway().await?;
+        let build = self.build().await?;
         let resolved = build
             .resolve_image(query)
             .await
@@ -151,7 +151,7 @@ impl BuildSession {
             log_name: format!("resolve {url}"),
             ..SourceQuery::default()
         };
-        let build = self.gateway().await?;
+        let build = self.build().await?;
         build
             .resolve_source(query)
             .await
@@ -182,7 +182,7 @@ impl BuildSession {
             opts,
             inputs,
         };
-        let gateway = self.gateway().await?;
+        let gateway = self.build().await?;
         let result = gateway
             .solve(GatewaySolve::new(input))
             .await

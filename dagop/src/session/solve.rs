@@ -1,6 +1,6 @@
 //! From a tree to the daemon's ref of it.
 
-use solver::backend::{Build, GatewaySolve, Ref};
+use solver::backend::{GatewaySolve, Ref};
 use solver::llb::{Constraints, Definition, Output};
 
 use super::BuildSession;
@@ -89,10 +89,5 @@ impl BuildSession {
                 Error::new(Kind::StepFailed, message)
             }
         }
-    }
-
-    /// The build, for calls that are not about a tree.
-    pub(super) async fn gateway(&self) -> Result<&Build, Error> {
-        self.build().await
     }
 }

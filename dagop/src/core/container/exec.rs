@@ -164,14 +164,12 @@ fn run(cx: &Cx, this_: &Object, args: &Args) -> Result<Object, dagql::Error> {
 }
 
 /// The whole command: entrypoint, arguments or the image's default ones.
-fn command(c: &Container, args: &Args) -> Result<Vec<String>, Error> {
-    let list = |name: &str| args.strings(name).map_err(|e| Error::internal(e.message()));
-    let flag = |name: &str| args.bool(name).map_err(|e| Error::internal(e.message()));
+fn command(c: &Container, args: &Args) -> Result<Vec<String>, dagql::Error> {
     let mut command = Vec::new();
-    if flag("useEntrypoint")? {
+    if args.bool("useEntrypoint")? {
         command.extend_from_slice(&c.config.entrypoint);
     }
-    let given = list("args")?;
+    let given = args.strings("args")?;
     command.extend(if given.is_empty() {
         c.config.cmd.clone()
     } else {
@@ -180,10 +178,14 @@ fn command(c: &Container, args: &Args) -> Result<Vec<String>, Error> {
     if command.is_empty() {
         return Err(Error::input(
             "there is no command: args is empty, and so are the image's default arguments",
-        ));
+        )
+        .into());
     }
-    let expand = flag("expand")?;
-    command.iter().map(|arg| c.expand(arg, expand)).collect()
+    let expand = args.bool("expand")?;
+    command
+        .iter()
+        .map(|arg| Ok(c.expand(arg, expand)?))
+        .collect()
 }
 
 fn secret_files(mounts: &[ExecMount]) -> Vec<String> {

@@ -138,9 +138,11 @@ fn copying(ty: ObjectType) -> ObjectType {
                 let c = this::<Container>(&this_)?;
                 let source = load::<Directory>(&cx, args.id("source")?).await?;
                 let place = c.locate(&target(&c, &args)?)?;
-                let mut copy =
-                    CopyAction::new(source.tree.clone(), source.dir.clone(), place.path.clone());
-                copy.contents = true;
+                let mut copy = CopyAction::contents(
+                    source.tree.clone(),
+                    source.dir.clone(),
+                    place.path.clone(),
+                );
                 copy.include = args.strings("include")?;
                 copy.exclude = args.strings("exclude")?;
                 copy.owner = owner(&cx, &c, &place, &args).await?;

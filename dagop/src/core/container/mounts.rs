@@ -184,10 +184,9 @@ fn owned_cache(
         mode: 0o755,
     };
     let mut copy = match source {
-        Some(_) => CopyAction::new(source, from, "/cache"),
-        None => CopyAction::new(act(cx, None, empty)?, "/cache", "/cache"),
+        Some(_) => CopyAction::contents(source, from, "/cache"),
+        None => CopyAction::contents(act(cx, None, empty)?, "/cache", "/cache"),
     };
-    copy.contents = true;
     copy.owner = Some(owner);
     Ok((
         act(cx, None, FileAction::Copy(Box::new(copy)))?,

@@ -88,8 +88,7 @@ fn making(ty: ObjectType) -> ObjectType {
             .arg(Arg::new("timestamp", "Int!").doc("Seconds since 1970."))
             .resolve(async |cx, this_, args| {
                 let dir = this::<Directory>(&this_)?;
-                let mut copy = CopyAction::new(dir.tree.clone(), dir.dir.clone(), "/");
-                copy.contents = true;
+                let mut copy = CopyAction::contents(dir.tree.clone(), dir.dir.clone(), "/");
                 copy.timestamp = Some(nanoseconds(args.int("timestamp")?)?);
                 let tree = act(&cx, None, FileAction::Copy(Box::new(copy)))?;
                 object(&cx, Directory::root(tree, dir.platform.clone()))
@@ -114,12 +113,11 @@ fn copying(ty: ObjectType) -> ObjectType {
             .resolve(async |cx, this_, args| {
                 let dir = this::<Directory>(&this_)?;
                 let source = load::<Directory>(&cx, args.id("source")?).await?;
-                let mut copy = CopyAction::new(
+                let mut copy = CopyAction::contents(
                     source.tree.clone(),
                     source.dir.clone(),
                     dir.resolve(args.str("path")?)?,
                 );
-                copy.contents = true;
                 copy.include = args.strings("include")?;
                 copy.exclude = args.strings("exclude")?;
                 copy.owner = parse_owner_ids(args.str("owner")?)?;
@@ -157,8 +155,7 @@ fn copying(ty: ObjectType) -> ObjectType {
     )
     .field(pattern_args(filter).resolve(async |cx, this_, args| {
         let dir = this::<Directory>(&this_)?;
-        let mut copy = CopyAction::new(dir.tree.clone(), dir.dir.clone(), "/");
-        copy.contents = true;
+        let mut copy = CopyAction::contents(dir.tree.clone(), dir.dir.clone(), "/");
         copy.include = args.strings("include")?;
         copy.exclude = args.strings("exclude")?;
         let tree = act(&cx, None, FileAction::Copy(Box::new(copy)))?;
@@ -238,8 +235,7 @@ pub(crate) fn as_root(cx: &Cx, dir: &Directory) -> Result<Tree, dagql::Error> {
     if dir.dir == "/" {
         return Ok(dir.tree.clone());
     }
-    let mut copy = CopyAction::new(dir.tree.clone(), dir.dir.clone(), "/");
-    copy.contents = true;
+    let copy = CopyAction::contents(dir.tree.clone(), dir.dir.clone(), "/");
     act(cx, None, FileAction::Copy(Box::new(copy)))
 }
 
