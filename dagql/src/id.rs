@@ -47,6 +47,7 @@ mod call;
 mod display;
 mod edit;
 mod release;
+mod term;
 mod walk;
 
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub(crate) mod tests;
 pub use argument::{ARGS_MAX, ArgSpec, Argument, ArgumentError, canonical_arguments};
 pub use call::{Call, ImplicitInput, Module, Scope};
 pub use display::{DISPLAY_BYTES_MAX, PathSegment};
+pub use term::Term;
 
 /// An immutable chain of calls; clones share it. Equality, order and hash are those of the recipe
 /// digest.

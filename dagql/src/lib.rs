@@ -96,7 +96,7 @@ pub use digest::scheme;
 pub use digest::{Digest, DigestError};
 pub use error::{Error, Extensions, Kind, Location, PathSegment};
 pub use exec::{ANSWER_BYTES_MAX, ANSWER_NODES_MAX, SELECTIONS_MAX, STEPS_MAX};
-pub use id::{Argument, Call, Id, ImplicitInput, Scope};
+pub use id::{Argument, Call, Id, ImplicitInput, Scope, Term};
 pub use literal::{LITERAL_DEPTH_MAX, Literal, LiteralError};
 pub use observer::{Finished, Observer, Outcome, Unobserved};
 pub use path::ResponsePath;

@@ -27,6 +27,8 @@
 //!            7 count (str literal)… object
 //!            8 str(digest)         ID
 //! parts    = str "dagop.parts.v1" str(domain) count str…
+//! term     = str "dagop.term.v1", then as a call, where each `str(digest)` of another call is
+//!            replaced by u64(its position among them, from 0)
 //! ```
 //!
 //! Arguments are hashed in the order they have, which is the schema's order after
@@ -46,6 +48,8 @@ pub struct Blake3;
 const CALL_DOMAIN: &str = "dagop.call.v1";
 /// Names the preimage of lists of byte strings.
 const PARTS_DOMAIN: &str = "dagop.parts.v1";
+/// Names the preimage of a call without the calls it refers to.
+const TERM_DOMAIN: &str = "dagop.term.v1";
 
 impl DigestScheme for Blake3 {
     fn scheme(&self) -> Scheme {
@@ -54,42 +58,9 @@ impl DigestScheme for Blake3 {
 
     fn call_preimage(&self, receiver: Option<&Id>, call: &Call, out: &mut Vec<u8>) {
         string(out, CALL_DOMAIN);
-        out.push(u8::from(receiver.is_some()));
-        if let Some(receiver) = receiver {
-            string(out, receiver.digest().as_str());
-        }
-        count(out, call.ty().levels().count());
-        for level in call.ty().levels() {
-            string(
-                out,
-                if level.element().is_some() {
-                    ""
-                } else {
-                    level.name()
-                },
-            );
-            out.push(u8::from(level.is_non_null()));
-        }
-        string(out, call.field());
-        count(out, call.public_args().count());
-        for argument in call.public_args() {
-            string(out, argument.name());
-            literal(out, argument.value());
-        }
-        count(out, call.implicit_inputs().len());
-        for input in call.implicit_inputs() {
-            string(out, input.name());
-            string(out, input.value());
-        }
-        out.push(u8::from(call.module().is_some()));
-        if let Some(module) = call.module() {
-            string(out, module.id().digest().as_str());
-            string(out, module.name());
-            string(out, module.source());
-            string(out, module.pin());
-        }
-        out.extend(call.nth().to_le_bytes());
-        string(out, call.view());
+        shape(out, receiver, call, &mut |out, id| {
+            string(out, id.digest().as_str());
+        });
     }
 
     fn parts_preimage(&self, domain: &str, parts: &[&[u8]], out: &mut Vec<u8>) {
@@ -119,6 +90,59 @@ impl DigestScheme for Blake3 {
     }
 }
 
+impl Blake3 {
+    /// Appends the bytes that stand for the last call of `id` alone to `out`, and returns the calls
+    /// it refers to in the order of their positions: receiver, arguments, module.
+    pub(crate) fn term_preimage<'a>(&self, id: &'a Id, out: &mut Vec<u8>) -> Vec<&'a Id> {
+        let mut inputs = Vec::new();
+        string(out, TERM_DOMAIN);
+        shape(out, id.receiver(), id.call(), &mut |out, input| {
+            count(out, inputs.len());
+            inputs.push(input);
+        });
+        inputs
+    }
+}
+
+/// Everything after the domain; `reference` writes what stands for another call.
+fn shape<'a>(
+    out: &mut Vec<u8>,
+    receiver: Option<&'a Id>,
+    call: &'a Call,
+    reference: &mut impl FnMut(&mut Vec<u8>, &'a Id),
+) {
+    out.push(u8::from(receiver.is_some()));
+    if let Some(receiver) = receiver {
+        reference(out, receiver);
+    }
+    count(out, call.ty().levels().count());
+    for level in call.ty().levels() {
+        let element = level.element().is_some();
+        string(out, if element { "" } else { level.name() });
+        out.push(u8::from(level.is_non_null()));
+    }
+    string(out, call.field());
+    count(out, call.public_args().count());
+    for argument in call.public_args() {
+        string(out, argument.name());
+        literal(out, argument.value(), reference);
+    }
+    count(out, call.implicit_inputs().len());
+    for input in call.implicit_inputs() {
+        string(out, input.name());
+        string(out, input.value());
+    }
+    out.push(u8::from(call.module().is_some()));
+    if let Some(module) = call.module() {
+        reference(out, module.id());
+        string(out, module.name());
+        string(out, module.source());
+        string(out, module.pin());
+    }
+    out.extend(call.nth().to_le_bytes());
+    string(out, call.view());
+}
+
 fn count(out: &mut Vec<u8>, count: usize) {
     out.extend((count as u64).to_le_bytes());
 }
@@ -129,7 +153,11 @@ fn string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Recursion is bounded by [`crate::literal::LITERAL_DEPTH_MAX`].
-fn literal(out: &mut Vec<u8>, value: &Literal) {
+fn literal<'a>(
+    out: &mut Vec<u8>,
+    value: &'a Literal,
+    reference: &mut impl FnMut(&mut Vec<u8>, &'a Id),
+) {
     match value {
         Literal::Null => out.push(0),
         Literal::Bool(value) => out.extend([1, u8::from(*value)]),
@@ -152,19 +180,21 @@ fn literal(out: &mut Vec<u8>, value: &Literal) {
         Literal::List(values) => {
             out.push(6);
             count(out, values.len());
-            values.iter().for_each(|value| literal(out, value));
+            for value in values {
+                literal(out, value, reference);
+            }
         }
         Literal::Object(fields) => {
             out.push(7);
             count(out, fields.len());
             for (name, value) in fields {
                 string(out, name);
-                literal(out, value);
+                literal(out, value, reference);
             }
         }
         Literal::Id(id) => {
             out.push(8);
-            string(out, id.digest().as_str());
+            reference(out, id);
         }
     }
 }
