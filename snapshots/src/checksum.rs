@@ -151,7 +151,8 @@ impl Profile {
 
 /// The records of one tree. May be asked from several threads.
 pub struct Checksums<'t> {
-    tree: &'t dyn Tree,
+    /// Where files are read; `None` when all of them have been.
+    tree: Option<&'t dyn Tree>,
     profile: Profile,
     /// In walk order, so that a directory and everything below it are neighbours.
     records: Vec<Record>,
@@ -180,10 +181,31 @@ impl<'t> Checksums<'t> {
     /// # Errors
     /// [`ChecksumError::Tree`].
     pub fn new(tree: &'t dyn Tree, profile: Profile) -> Result<Self, ChecksumError> {
+        let entries = walk(tree, Path::new(""))?
+            .into_iter()
+            .map(|(file, meta)| (file, meta, None));
+        Ok(Self::assemble(Some(tree), entries, profile))
+    }
+
+    /// Records of entries whose digests are known, in walk order, the root left out (it has mode
+    /// 0755 and is owned by root).
+    pub(crate) fn from_digests(
+        entries: impl IntoIterator<Item = (PathBuf, Meta, Option<Digest>)>,
+        profile: Profile,
+    ) -> Checksums<'static> {
+        let root = (PathBuf::new(), Meta::new(Kind::Dir, 0o755), None);
+        Checksums::assemble(None, [root].into_iter().chain(entries), profile)
+    }
+
+    fn assemble(
+        tree: Option<&'t dyn Tree>,
+        entries: impl IntoIterator<Item = (PathBuf, Meta, Option<Digest>)>,
+        profile: Profile,
+    ) -> Self {
         let mut records: Vec<Record> = Vec::new();
         // Directories whose end is not known yet.
         let mut open: Vec<usize> = Vec::new();
-        for (file, mut meta) in walk(tree, Path::new(""))? {
+        for (file, mut meta, digest) in entries {
             if let Some((uid, gid)) = profile.owner {
                 (meta.uid, meta.gid) = (uid, gid);
             }
@@ -202,7 +224,7 @@ impl<'t> Checksums<'t> {
                 file,
                 meta,
                 end: 0,
-                digest: OnceLock::new(),
+                digest: digest.map_or_else(OnceLock::new, OnceLock::from),
                 header: OnceLock::new(),
             });
         }
@@ -214,12 +236,12 @@ impl<'t> Checksums<'t> {
             .enumerate()
             .map(|(at, record)| (record.path.clone(), at))
             .collect();
-        Ok(Self {
+        Self {
             tree,
             profile,
             records,
             index,
-        })
+        }
     }
 
     /// The digest of the file or directory at `path`. `follow` also resolves a link in the last
@@ -374,8 +396,7 @@ impl<'t> Checksums<'t> {
 
     fn leaf(&self, at: usize, buffer: &mut [u8]) -> Result<Digest, ChecksumError> {
         let record = &self.records[at];
-        let mut hasher = Hasher::default();
-        hasher.update(&header::bytes(&record.meta, &self.profile));
+        let mut hasher = leaf_hasher(&record.meta, &self.profile);
         let mut left = record.meta.size();
         if left == 0 {
             return Ok(hasher.finish());
@@ -384,7 +405,8 @@ impl<'t> Checksums<'t> {
             path: record.file.clone(),
             source: e,
         };
-        let mut data = self.tree.open(&record.file).map_err(fail)?;
+        let tree = self.tree.expect("without a tree every digest is known");
+        let mut data = tree.open(&record.file).map_err(fail)?;
         loop {
             let count = match data.read(buffer) {
                 Ok(0) => break,
@@ -402,6 +424,13 @@ impl<'t> Checksums<'t> {
         }
         Ok(hasher.finish())
     }
+}
+
+/// A hasher that has seen the header of an entry; a regular file's data follows.
+pub(crate) fn leaf_hasher(meta: &Meta, profile: &Profile) -> Hasher {
+    let mut hasher = Hasher::default();
+    hasher.update(&header::bytes(meta, profile));
+    hasher
 }
 
 /// The digest of one file or directory, without keeping anything.

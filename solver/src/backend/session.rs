@@ -32,7 +32,6 @@
 //! same time need two sessions; a session is one stream and costs little.
 
 mod auth;
-mod beneath;
 mod content;
 mod error;
 mod exporter;

@@ -1,7 +1,8 @@
 //! What can go wrong with a session as a whole, and with the local side of one transfer.
 
 use std::io;
-use std::path::{Path, PathBuf};
+
+pub use snapshots::beneath::PathError;
 
 /// The session could not be opened, or it ended before its owner closed it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,37 +36,10 @@ pub enum Error {
     },
 }
 
-/// A failed operation on a local path while serving the daemon: says what was done, where, and the cause.
-#[derive(Debug, thiserror::Error)]
-#[error("{operation} {}: {source}", path.display())]
-pub struct PathError {
-    /// The operation, as a verb: `open`, `write`, `rename` ...
-    pub operation: &'static str,
-    /// The path as the user would name it.
-    pub path: PathBuf,
-    /// The operating system's answer.
-    #[source]
-    pub source: io::Error,
-}
-
-impl PathError {
-    /// Ties an operating system error to the operation and the path it happened on.
-    pub(crate) fn new(
-        operation: &'static str,
-        path: impl AsRef<Path>,
-        source: impl Into<io::Error>,
-    ) -> Self {
-        Self {
-            operation,
-            path: path.as_ref().to_owned(),
-            source: source.into(),
-        }
-    }
-
-    /// The gRPC status for this error. The code follows the cause, so that the daemon's error keeps its kind.
-    pub(crate) fn to_status(&self) -> tonic::Status {
-        tonic::Status::new(code_of(&self.source), self.to_string())
-    }
+/// The gRPC status for a failed operation on a local path. The code follows the cause, so that the daemon's error keeps
+/// its kind.
+pub(crate) fn path_status(error: &PathError) -> tonic::Status {
+    tonic::Status::new(code_of(&error.source), error.to_string())
 }
 
 /// The gRPC code closest to an operating system error.
@@ -93,7 +67,7 @@ mod tests {
             "/out/a.tar",
             io::Error::from(io::ErrorKind::StorageFull),
         );
-        let status = error.to_status();
+        let status = path_status(&error);
         assert_eq!(status.code(), tonic::Code::ResourceExhausted);
         assert_eq!(status.message(), "write /out/a.tar: no storage space");
     }

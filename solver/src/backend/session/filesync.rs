@@ -5,51 +5,29 @@
 //! those files the daemon asks for, which are the ones that changed since it last saw the directory:
 //!
 //! ```text
-//! walk.rs    the tree in protocol order, one stat(2) per entry     filter.rs  what is listed and entered
-//! send.rs    the packet exchange: listing, requests, content       follow.rs  links -> more include patterns
-//! xattrs.rs  extended attributes of one entry
+//! snapshots::context   what is listed: follow paths, patterns, the walk in protocol order
+//! send.rs              the packet exchange: listing, requests, content
 //! ```
-//!
+//! The walk is shared with the content hash of a local directory, so that what was hashed is what is sent.
 //! Directories are read at the time of the request, not when they are offered.
 
-mod filter;
-mod follow;
 mod send;
 #[cfg(test)]
 mod tests;
-mod walk;
-mod xattrs;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use proto::filesync::file_sync_server::FileSync;
 use proto::fsutil::Packet;
+pub use snapshots::context::Ownership;
+use snapshots::context::{self, ContextError, Source};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::beneath::Root;
+use super::error::path_status;
 use super::metadata;
 use super::registry::Registry;
-use filter::Filter;
 use send::Packets;
-
-/// Who owns the files in the daemon's copy of a local directory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Ownership {
-    /// Everything belongs to user 0 and group 0, so that the result does not depend on who runs the build. This is
-    /// what other BuildKit clients do.
-    #[default]
-    Root,
-    /// As on disk.
-    Keep,
-    /// A fixed user and group ID.
-    Fixed {
-        /// User ID.
-        uid: u32,
-        /// Group ID.
-        gid: u32,
-    },
-}
 
 /// One offered directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,15 +82,21 @@ impl FileSync for FileSyncService {
                 "no local directory is offered under the name {name:?}"
             ))
         })?;
-        let include = metadata::values(&metadata, "include-patterns")?;
-        let exclude = metadata::values(&metadata, "exclude-patterns")?;
-        let follow = metadata::values(&metadata, "followpaths")?;
+        let source = Source {
+            root: dir.root,
+            include: metadata::values(&metadata, "include-patterns")?,
+            exclude: metadata::values(&metadata, "exclude-patterns")?,
+            follow: metadata::values(&metadata, "followpaths")?,
+            ownership: dir.ownership,
+        };
         let prepare = move || {
-            let root = Root::open(&dir.root).map_err(|e| e.to_status())?;
-            let include = follow::extend(&root, include, &follow)?;
-            let filter = Filter::new(&include, &exclude)
-                .map_err(|e| Status::invalid_argument(format!("local directory {name:?}: {e}")))?;
-            Ok::<_, Status>((root, filter, dir.ownership))
+            let (root, filter) = source.open().map_err(|e| status(&name, &e))?;
+            if !context::xattrs_readable(&root) {
+                tracing::warn!(
+                    "/proc is not available: extended attributes of local files are not sent"
+                );
+            }
+            Ok::<_, Status>((root, filter, source.ownership))
         };
         let (root, filter, ownership) = tokio::task::spawn_blocking(prepare)
             .await
@@ -125,5 +109,20 @@ impl FileSync for FileSyncService {
         Err(Status::unimplemented(
             "local directories are sent with DiffCopy",
         ))
+    }
+}
+
+/// The status for a local directory that cannot be listed.
+fn status(name: &str, error: &ContextError) -> Status {
+    match error {
+        ContextError::Path(path) => path_status(path),
+        ContextError::Stopped => Status::cancelled(error.to_string()),
+        ContextError::TooManyFollowed(_) | ContextError::TooManyEntries(_) => {
+            Status::resource_exhausted(error.to_string())
+        }
+        ContextError::Pattern(_) => {
+            Status::invalid_argument(format!("local directory {name:?}: {error}"))
+        }
+        _ => Status::invalid_argument(error.to_string()),
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::error::PathError;
+use super::error::{PathError, path_status};
 use super::metadata;
 use super::registry::Registry;
 
@@ -63,7 +63,7 @@ impl SshService {
 async fn connect(path: &Path) -> Result<UnixStream, Status> {
     UnixStream::connect(path)
         .await
-        .map_err(|e| PathError::new("connect to SSH agent", path, e).to_status())
+        .map_err(|e| path_status(&PathError::new("connect to SSH agent", path, e)))
 }
 
 #[async_trait]
@@ -123,7 +123,7 @@ async fn to_agent(
     mut writer: OwnedWriteHalf,
     path: &Path,
 ) -> Result<(), Status> {
-    let failed = |e| PathError::new("write to SSH agent", path, e).to_status();
+    let failed = |e| path_status(&PathError::new("write to SSH agent", path, e));
     while let Some(message) = inbound.message().await? {
         writer.write_all(&message.data).await.map_err(failed)?;
     }
@@ -140,7 +140,7 @@ async fn from_agent(
         let length = reader
             .read_buf(&mut chunk)
             .await
-            .map_err(|e| PathError::new("read from SSH agent", path, e).to_status())?;
+            .map_err(|e| path_status(&PathError::new("read from SSH agent", path, e)))?;
         if length == 0
             || sender
                 .send(Ok(BytesMessage {

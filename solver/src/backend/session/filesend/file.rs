@@ -15,7 +15,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::backend::session::error::{PathError, code_of};
+use crate::backend::session::error::{PathError, code_of, path_status};
 
 /// Chunks that may wait for the disk. The daemon's chunks are at most 3 MiB and normally 4 KiB.
 const CHUNKS_IN_FLIGHT: usize = 4;
@@ -58,7 +58,7 @@ where
         .await
         .map_err(|_| Status::cancelled("the session is closing"))?;
     outcome?;
-    written.map_err(|e| e.to_status())
+    written.map_err(|e| path_status(&e))
 }
 
 /// What the writer is told; a channel that closes before `End` means the transfer broke off.

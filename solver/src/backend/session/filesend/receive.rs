@@ -34,9 +34,9 @@ use tonic::Status;
 use super::order::Order;
 use super::stage::{Directory, Stage};
 use super::{DirectoryMode, Outbound};
-use crate::backend::session::beneath::Root;
 use crate::backend::session::error::{PathError, code_of};
 use crate::backend::session::gomode;
+use snapshots::beneath::Root;
 
 /// Files requested and not complete; each is an open file. The daemon queues 128 requests.
 const REQUESTS_MAX: usize = 64;

@@ -23,9 +23,9 @@ use rustix::io::Errno;
 
 use super::DirectoryMode;
 use super::receive::set_xattrs;
-use crate::backend::session::beneath::Root;
 use crate::backend::session::error::PathError;
 use crate::backend::session::{gomode, new_id};
+use snapshots::beneath::Root;
 
 /// A directory of the export and the attributes it gets in the end.
 #[derive(Debug)]

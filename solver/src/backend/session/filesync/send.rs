@@ -30,14 +30,13 @@ use proto::fsutil::packet::PacketType;
 use proto::fsutil::{Packet, Stat};
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use snapshots::beneath::{Root, is_gone};
+use snapshots::context::{self, Attributes, Entry, Filter, Ownership};
+use snapshots::tree::Kind;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::Ownership;
-use super::filter::Filter;
-use super::walk::walk;
-use crate::backend::session::beneath::{Root, is_gone};
-use crate::backend::session::error::PathError;
+use crate::backend::session::error::{PathError, path_status};
 use crate::backend::session::gomode;
 
 /// Content bytes per packet; the protocol's usual size.
@@ -88,6 +87,45 @@ impl Stream for Packets {
                 None => self.batches = None,
             }
         }
+    }
+}
+
+/// The protocol's description of an entry. A socket becomes an empty regular file, as with every other client.
+fn stat(entry: Entry) -> Stat {
+    let Entry {
+        path,
+        meta,
+        hard_link,
+        identity,
+        ..
+    } = entry;
+    let (devmajor, devminor) = match meta.kind {
+        Kind::Char { major, minor } | Kind::Block { major, minor } => (major.into(), minor.into()),
+        _ => (0, 0),
+    };
+    let linkname = match &meta.kind {
+        Kind::Symlink { target } => target.to_string_lossy().into_owned(),
+        _ => hard_link.unwrap_or_default(),
+    };
+    Stat {
+        path,
+        mode: gomode::from_unix(identity.mode) & !gomode::SOCKET,
+        uid: meta.uid,
+        gid: meta.gid,
+        size: match meta.kind {
+            Kind::Dir => 0,
+            _ => identity.size.cast_signed(),
+        },
+        mod_time: (meta.mtime.secs.saturating_mul(1_000_000_000))
+            .saturating_add(meta.mtime.nanos.into()),
+        linkname,
+        devmajor,
+        devminor,
+        xattrs: meta
+            .xattrs
+            .into_iter()
+            .filter_map(|(name, value)| Some((String::from_utf8(name).ok()?, value.into())))
+            .collect(),
     }
 }
 
@@ -149,7 +187,9 @@ struct Listing {
 
 impl Listing {
     fn run(mut self, root: &Root, filter: &Filter, ownership: Ownership) {
-        let outcome = walk(root, filter, ownership, &mut |entry| self.push(entry));
+        let outcome = context::walk(root, filter, ownership, Attributes::All, &mut |entry| {
+            self.push(stat(entry))
+        });
         match outcome {
             Ok(()) => {
                 self.batch.push(packet(PacketType::PacketStat));
@@ -157,12 +197,7 @@ impl Listing {
             }
             Err(error) => {
                 self.flush();
-                let status = match &error {
-                    super::walk::WalkError::Path(path) => path.to_status(),
-                    super::walk::WalkError::Cancelled => Status::cancelled(error.to_string()),
-                    _ => Status::invalid_argument(error.to_string()),
-                };
-                fail(&self.sender, status);
+                fail(&self.sender, super::status("", &error));
             }
         }
     }
@@ -290,7 +325,7 @@ impl Reader {
         while let Ok(Some((id, path))) = self.next() {
             match self.file(id, &path) {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return fail(&self.sender, error.to_status()),
+                Ok(Err(error)) => return fail(&self.sender, path_status(&error)),
                 Err(Gone) => return,
             }
         }

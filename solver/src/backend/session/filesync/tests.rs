@@ -9,15 +9,14 @@ use futures::{Stream, StreamExt};
 use proptest::prelude::*;
 use proto::fsutil::packet::PacketType;
 use proto::fsutil::{Packet, Stat};
+use snapshots::beneath::Root;
+use snapshots::context::{Attributes, Filter, Ownership, follow_paths, walk};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::filter::Filter;
 use super::send::{self, Packets};
-use super::walk::walk;
-use super::{LocalDir, LocalDirs, Ownership, follow};
-use crate::backend::session::beneath::Root;
+use super::{LocalDir, LocalDirs};
 use crate::backend::session::filesend::Order;
 use crate::backend::session::gomode;
 
@@ -276,7 +275,7 @@ async fn links_do_not_lead_out_of_the_root() {
     let got = transfer(&root, &[], &[]).await.unwrap();
     assert_eq!(got.paths(), ["dir", "f", "file"]);
     assert_eq!(got.content.keys().collect::<Vec<_>>(), ["f"]);
-    let paths = follow::extend(&Root::open(&root).unwrap(), vec![], &["dir/key".into()]).unwrap();
+    let paths = follow_paths(&Root::open(&root).unwrap(), vec![], &["dir/key".into()]).unwrap();
     assert_eq!(
         paths,
         ["dir", "secret/key"],
@@ -438,29 +437,6 @@ async fn an_unreadable_directory_is_named() {
 }
 
 #[test]
-fn depth_costs_no_descriptors() {
-    let dir = tempfile::tempdir().unwrap();
-    let deep = (0..300).fold(dir.path().to_owned(), |path, _| path.join("d"));
-    fs::create_dir_all(&deep).unwrap();
-    // Something after each directory makes the walk return to every level.
-    let mut at = dir.path().to_owned();
-    for _ in 0..300 {
-        fs::write(at.join("z"), "").unwrap();
-        at = at.join("d");
-    }
-    let root = Root::open(dir.path()).unwrap();
-    let (mut count, mut most) = (0, 0);
-    walk(&root, &Filter::default(), Ownership::Root, &mut |_| {
-        count += 1;
-        most = most.max(fs::read_dir("/proc/self/fd").unwrap().count());
-        true
-    })
-    .unwrap();
-    assert_eq!(count, 600);
-    assert!(most < 250, "{most} descriptors");
-}
-
-#[test]
 fn directories_are_found_by_their_current_name() {
     use super::LocalDirProvider;
     let dirs = LocalDirs::new();
@@ -491,9 +467,9 @@ proptest! {
         let mut order = Order::default();
         let mut count = 0;
         let root = Root::open(dir.path()).unwrap();
-        let outcome = walk(&root, &Filter::default(), Ownership::Root, &mut |entry: Stat| {
+        let outcome = walk(&root, &Filter::default(), Ownership::Root, Attributes::All, &mut |entry| {
             count += 1;
-            order.check(&entry.path, entry.mode & gomode::DIR != 0).is_ok()
+            order.check(&entry.path, entry.meta.is_dir()).is_ok()
         });
         prop_assert!(outcome.is_ok());
         prop_assert_eq!(count, expected);

@@ -10,11 +10,11 @@
 //!
 //! The second rule is what keeps an ignored `node_modules` from being read at all.
 
-use snapshots::patterns::{MatchInfo, Pattern, PatternError, PatternMatcher};
+use crate::patterns::{MatchInfo, Pattern, PatternError, PatternMatcher};
 
 /// Compiled patterns of one transfer.
 #[derive(Debug, Default)]
-pub(crate) struct Filter {
+pub struct Filter {
     include: Option<Patterns>,
     exclude: Option<Patterns>,
 }
@@ -65,25 +65,28 @@ impl Patterns {
 
 /// What the patterns said about a directory; needed to judge its children.
 #[derive(Debug, Default)]
-pub(crate) struct Matches {
+pub(super) struct Matches {
     include: Option<MatchInfo>,
     exclude: Option<MatchInfo>,
 }
 
 /// The verdict on one entry.
 #[derive(Debug)]
-pub(crate) struct Verdict {
+pub(super) struct Verdict {
     /// The entry is part of the listing.
-    pub(crate) listed: bool,
+    pub(super) listed: bool,
     /// If it is a directory, its children are to be looked at.
-    pub(crate) entered: bool,
+    pub(super) entered: bool,
     /// To be passed on for the children.
-    pub(crate) matches: Matches,
+    pub(super) matches: Matches,
 }
 
 impl Filter {
     /// Compiles both lists. Blank patterns do not count.
-    pub(crate) fn new(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
+    ///
+    /// # Errors
+    /// [`PatternError`] naming the pattern.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
         Ok(Self {
             include: Patterns::new(include, |p| !p.exclusion())?,
             exclude: Patterns::new(exclude, Pattern::exclusion)?,
@@ -91,7 +94,7 @@ impl Filter {
     }
 
     /// Judges the entry at `path`, whose parent was judged with the result `parent`.
-    pub(crate) fn judge(&self, path: &str, is_dir: bool, parent: &Matches) -> Verdict {
+    pub(super) fn judge(&self, path: &str, is_dir: bool, parent: &Matches) -> Verdict {
         let mut verdict = Verdict {
             listed: true,
             entered: is_dir,

@@ -1,4 +1,4 @@
-//! Lists a tree in fsutil's order, one `stat` per listed entry.
+//! Lists a tree in fsutil's order, one `stat` per listed entry: what a client sends of a local directory.
 //!
 //! # Order
 //! Names of one directory in byte order, and a directory immediately before its content: paths compared component by
@@ -10,7 +10,7 @@
 //! few hundred entries; only entries that pass the filter are looked at further. At most [`OPEN_DIRS_MAX`] directories
 //! are open at a time, those further up are opened again when the walk returns to them, so depth costs no descriptors.
 //!
-//! # What is sent
+//! # What is listed
 //! The link text of symbolic links, device numbers, and all extended attributes. The second and further names of
 //! an inode are hard links to the first name *that was listed*. A socket becomes an empty regular file, as with every
 //! other client. Directories that are not listed themselves are announced when something below them is.
@@ -21,20 +21,20 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::Entry as Slot;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use proto::fsutil::Stat;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::Ownership;
 use super::filter::{Filter, Matches};
-use super::xattrs::Xattrs;
-use crate::backend::session::beneath::{Root, is_gone};
-use crate::backend::session::error::PathError;
-use crate::backend::session::gomode;
+use super::identity::Identity;
+use super::{ContextError, Ownership, xattrs};
+use crate::beneath::{PathError, Root, is_gone};
+use crate::tree::{Kind, MODE_MASK, Meta, Xattrs};
 
 /// Directories of the current path that stay open.
 const OPEN_DIRS_MAX: usize = 32;
@@ -42,30 +42,38 @@ const OPEN_DIRS_MAX: usize = 32;
 /// Longest path that is sent, in bytes: the longest one a system call takes.
 const PATH_MAX: usize = 4096;
 
+/// What reading extended attributes is called in errors.
+pub(super) const READ_XATTRS: &str = "read extended attributes of";
+
 /// Buffer for directory entries, in bytes.
 const DIR_BUFFER: usize = 64 * 1024;
 
-/// Why a walk stopped.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WalkError {
-    /// Something could not be read.
-    #[error(transparent)]
-    Path(#[from] PathError),
-    /// A name or link that a protobuf string cannot hold.
-    #[error(
-        "{0:?}: the name or link target is not UTF-8, which the transfer protocol requires; exclude it"
-    )]
-    NotUtf8(String),
-    /// Nested deeper than any system call can name.
-    #[error("{0:?}: the path is longer than {PATH_MAX} bytes")]
-    TooLong(String),
-    /// The receiver of the entries is gone.
-    #[error("the transfer was cancelled")]
-    Cancelled,
+/// One entry of a listing.
+#[derive(Debug)]
+pub struct Entry {
+    /// Path relative to the root, `/`-separated.
+    pub path: String,
+    /// What the receiver is told; the owner is the mapped one.
+    pub meta: Meta,
+    /// For the second and further names of an inode: the first listed path.
+    pub hard_link: Option<String>,
+    /// What the system said.
+    pub identity: Identity,
+    /// The directory the entry is in, while [`Meta::xattrs`] has not been read ([`Attributes::OfDirectories`]).
+    pub(super) parent: Option<Arc<OwnedFd>>,
+}
+
+/// Whose extended attributes a walk reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attributes {
+    /// Those of every entry.
+    All,
+    /// Only those of directories; the receiver of the entries reads others as it needs them.
+    OfDirectories,
 }
 
 /// Gets each entry; returns false to stop the walk.
-pub(crate) type Emit<'a> = dyn FnMut(Stat) -> bool + 'a;
+pub type Emit<'a> = dyn FnMut(Entry) -> bool + 'a;
 
 /// One directory on the way to the current entry.
 struct Frame {
@@ -74,19 +82,19 @@ struct Frame {
     /// Names still to do, last one first.
     names: Vec<(CString, FileType)>,
     /// `None` after it was closed to save descriptors.
-    directory: Option<OwnedFd>,
+    directory: Option<Arc<OwnedFd>>,
     /// What the patterns said about the directory.
     matches: Matches,
     /// The directory's own entry as long as it has not been listed.
-    unannounced: Option<Stat>,
+    unannounced: Option<Entry>,
 }
 
 /// An entry that is listed, entered, or both.
 struct Found {
-    entry: Stat,
+    entry: Entry,
     listed: bool,
     /// The entry itself, if it is a directory to be entered.
-    below: Option<OwnedFd>,
+    below: Option<Arc<OwnedFd>>,
     matches: Matches,
 }
 
@@ -98,16 +106,21 @@ struct Walk<'a> {
     /// First listed path of every inode with several names, by device and inode number.
     links: HashMap<(u64, u64), String>,
     buffer: Vec<u8>,
-    xattrs: Xattrs,
+    attributes: Attributes,
+    xattrs: xattrs::Reader,
 }
 
 /// Walks the tree below `root` and gives every listed entry to `emit`.
-pub(crate) fn walk(
+///
+/// # Errors
+/// [`ContextError`] naming the entry; [`ContextError::Stopped`] when `emit` said so.
+pub fn walk(
     root: &Root,
     filter: &Filter,
     ownership: Ownership,
+    attributes: Attributes,
     emit: &mut Emit<'_>,
-) -> Result<(), WalkError> {
+) -> Result<(), ContextError> {
     let mut walk = Walk {
         root,
         filter,
@@ -115,12 +128,13 @@ pub(crate) fn walk(
         frames: Vec::new(),
         links: HashMap::new(),
         buffer: Vec::with_capacity(DIR_BUFFER),
-        xattrs: Xattrs::new(root),
+        attributes,
+        xattrs: xattrs::Reader::new(root),
     };
     let top = root
         .open_dir("")
         .map_err(|e| PathError::new("open directory", root.show(""), e))?;
-    walk.enter(String::new(), top, Matches::default(), None)?;
+    walk.enter(String::new(), Arc::new(top), Matches::default(), None)?;
     while let Some(frame) = walk.frames.last_mut() {
         let Some((name, kind)) = frame.names.pop() else {
             walk.frames.pop();
@@ -136,10 +150,10 @@ impl Walk<'_> {
     fn enter(
         &mut self,
         prefix: String,
-        directory: OwnedFd,
+        directory: Arc<OwnedFd>,
         matches: Matches,
-        unannounced: Option<Stat>,
-    ) -> Result<(), WalkError> {
+        unannounced: Option<Entry>,
+    ) -> Result<(), ContextError> {
         let mut names = Vec::new();
         let mut entries = RawDir::new(&directory, self.buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
@@ -171,7 +185,7 @@ impl Walk<'_> {
     }
 
     /// Takes the current directory out of its frame, opening it again if it was closed; `None` if it is gone.
-    fn take_directory(&mut self) -> Result<Option<OwnedFd>, PathError> {
+    fn take_directory(&mut self) -> Result<Option<Arc<OwnedFd>>, PathError> {
         let Some(frame) = self.frames.last_mut() else {
             return Ok(None);
         };
@@ -179,7 +193,7 @@ impl Walk<'_> {
             return Ok(Some(directory));
         }
         match self.root.open_dir(frame.prefix.trim_end_matches('/')) {
-            Ok(directory) => Ok(Some(directory)),
+            Ok(directory) => Ok(Some(Arc::new(directory))),
             Err(e) if is_gone(e) => Ok(None),
             Err(e) => Err(PathError::new(
                 "open directory",
@@ -190,7 +204,12 @@ impl Walk<'_> {
     }
 
     /// Handles one entry of the current directory: lists it, and makes it the current directory if it is to be entered.
-    fn entry(&mut self, name: &CStr, kind: FileType, emit: &mut Emit<'_>) -> Result<(), WalkError> {
+    fn entry(
+        &mut self,
+        name: &CStr,
+        kind: FileType,
+        emit: &mut Emit<'_>,
+    ) -> Result<(), ContextError> {
         let Some(directory) = self.take_directory()? else {
             self.frames.pop();
             return Ok(());
@@ -213,7 +232,7 @@ impl Walk<'_> {
         if listed {
             self.announce(emit)?;
             if !unannounced.take().is_none_or(&mut *emit) {
-                return Err(WalkError::Cancelled);
+                return Err(ContextError::Stopped);
             }
         }
         match below {
@@ -225,10 +244,10 @@ impl Walk<'_> {
     /// Looks at one name as far as the filter asks for it; `None` if it is to be passed over, or gone.
     fn examine(
         &mut self,
-        directory: &OwnedFd,
+        directory: &Arc<OwnedFd>,
         name: &CStr,
         kind: FileType,
-    ) -> Result<Option<Found>, WalkError> {
+    ) -> Result<Option<Found>, ContextError> {
         let Some(frame) = self.frames.last() else {
             return Ok(None);
         };
@@ -255,10 +274,10 @@ impl Walk<'_> {
         }
         let Some(stat) = known else { return Ok(None) };
         if matches!(text, Cow::Owned(_)) {
-            return Err(WalkError::NotUtf8(path));
+            return Err(ContextError::NotUtf8(path));
         }
         if path.len() > PATH_MAX {
-            return Err(WalkError::TooLong(path));
+            return Err(ContextError::TooLong(path));
         }
         let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let Some(mut entry) = self.describe(directory, name, path, &stat)? else {
@@ -297,12 +316,12 @@ impl Walk<'_> {
         &self,
         directory: &OwnedFd,
         name: &CStr,
-        entry: &Stat,
+        entry: &Entry,
         listed: bool,
-    ) -> Result<Option<OwnedFd>, PathError> {
+    ) -> Result<Option<Arc<OwnedFd>>, PathError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-            Ok(opened) => Ok(Some(opened)),
+            Ok(opened) => Ok(Some(Arc::new(opened))),
             Err(e) if is_gone(e) => Ok(None),
             Err(Errno::ACCESS | Errno::PERM) if !listed => Ok(None),
             Err(e) => Err(PathError::new(
@@ -314,7 +333,7 @@ impl Walk<'_> {
     }
 
     /// Lists the directories above the current entry that have not been listed yet.
-    fn announce(&mut self, emit: &mut Emit<'_>) -> Result<(), WalkError> {
+    fn announce(&mut self, emit: &mut Emit<'_>) -> Result<(), ContextError> {
         // Unlisted directories are always the innermost ones.
         let listed = self
             .frames
@@ -325,83 +344,86 @@ impl Walk<'_> {
             if let Some(entry) = frame.unannounced.take()
                 && !emit(entry)
             {
-                return Err(WalkError::Cancelled);
+                return Err(ContextError::Stopped);
             }
         }
         Ok(())
     }
 
-    /// The protocol's description of an entry; `None` if it disappeared meanwhile.
+    /// The description of an entry; `None` if it disappeared meanwhile.
     fn describe(
         &mut self,
-        directory: &OwnedFd,
+        directory: &Arc<OwnedFd>,
         name: &CStr,
         path: String,
         found: &rustix::fs::Stat,
-    ) -> Result<Option<Stat>, WalkError> {
-        let kind = FileType::from_raw_mode(found.st_mode);
+    ) -> Result<Option<Entry>, ContextError> {
+        let failed =
+            |operation, path: &str, e: Errno| PathError::new(operation, self.root.show(path), e);
+        let identity = Identity::of(found);
+        let kind = match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => Kind::Dir,
+            FileType::Symlink => match rustix::fs::readlinkat(directory, name, Vec::new()) {
+                Ok(target) => match target.into_string() {
+                    Ok(target) => Kind::Symlink {
+                        target: PathBuf::from(target),
+                    },
+                    Err(_) => return Err(ContextError::NotUtf8(path)),
+                },
+                Err(e) if is_gone(e) || e == Errno::INVAL => return Ok(None),
+                Err(e) => return Err(failed("read link", &path, e).into()),
+            },
+            FileType::CharacterDevice => {
+                let (major, minor) = device(found.st_rdev);
+                Kind::Char { major, minor }
+            }
+            FileType::BlockDevice => {
+                let (major, minor) = device(found.st_rdev);
+                Kind::Block { major, minor }
+            }
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::RegularFile | FileType::Unknown => Kind::File {
+                size: identity.size,
+            },
+        };
         let (uid, gid) = match self.ownership {
             Ownership::Root => (0, 0),
             Ownership::Keep => (found.st_uid, found.st_gid),
             Ownership::Fixed { uid, gid } => (uid, gid),
         };
-        let mut entry = Stat {
-            mode: gomode::from_unix(found.st_mode) & !gomode::SOCKET,
-            uid,
-            gid,
-            size: if kind == FileType::Directory {
-                0
-            } else {
-                found.st_size
-            },
-            mod_time: found
-                .st_mtime
-                .saturating_mul(1_000_000_000)
-                .saturating_add(found.st_mtime_nsec as i64),
-            path,
-            ..Stat::default()
+        let now = self.attributes == Attributes::All || kind == Kind::Dir;
+        let xattrs = match now.then(|| self.xattrs.read(directory, name)) {
+            Some(Ok(xattrs)) => xattrs,
+            None => Xattrs::new(),
+            Some(Err(e)) if is_gone(e) => Xattrs::new(),
+            Some(Err(e)) => return Err(failed(READ_XATTRS, &path, e).into()),
         };
-        match kind {
-            FileType::Symlink => match rustix::fs::readlinkat(directory, name, Vec::new()) {
-                Ok(target) => {
-                    entry.linkname = target
-                        .into_string()
-                        .map_err(|_| WalkError::NotUtf8(entry.path.clone()))?;
-                }
-                Err(e) if is_gone(e) || e == Errno::INVAL => return Ok(None),
-                Err(e) => {
-                    return Err(PathError::new("read link", self.root.show(&entry.path), e).into());
-                }
+        Ok(Some(Entry {
+            path,
+            meta: Meta {
+                kind,
+                mode: found.st_mode & MODE_MASK,
+                uid,
+                gid,
+                mtime: identity.mtime,
+                xattrs,
             },
-            FileType::BlockDevice | FileType::CharacterDevice => {
-                (entry.devmajor, entry.devminor) = device(found.st_rdev);
-            }
-            _ => {}
-        }
-        match self.xattrs.read(directory, name) {
-            Ok(xattrs) => entry.xattrs = xattrs,
-            Err(e) if is_gone(e) => {}
-            Err(e) => {
-                return Err(PathError::new(
-                    "read extended attributes of",
-                    self.root.show(&entry.path),
-                    e,
-                )
-                .into());
-            }
-        }
-        Ok(Some(entry))
+            hard_link: None,
+            identity,
+            parent: (!now).then(|| Arc::clone(directory)),
+        }))
     }
 
     /// Turns the second and later names of an inode into hard links.
-    fn link(&mut self, entry: &mut Stat, found: &rustix::fs::Stat) {
+    fn link(&mut self, entry: &mut Entry, found: &rustix::fs::Stat) {
         let kind = FileType::from_raw_mode(found.st_mode);
         if found.st_nlink < 2 || matches!(kind, FileType::Directory | FileType::Symlink) {
             return;
         }
         match self.links.entry((found.st_dev, found.st_ino)) {
-            Entry::Occupied(first) => entry.linkname.clone_from(first.get()),
-            Entry::Vacant(vacant) => {
+            Slot::Occupied(first) => entry.hard_link = Some(first.get().clone()),
+            Slot::Vacant(vacant) => {
                 vacant.insert(entry.path.clone());
             }
         }
@@ -409,9 +431,9 @@ impl Walk<'_> {
 }
 
 /// Major and minor number as fsutil computes them: the 12 and 20 bits that Linux uses for most devices.
-fn device(rdev: u64) -> (i64, i64) {
+fn device(rdev: u64) -> (u32, u32) {
     (
-        ((rdev >> 8) & 0xfff) as i64,
-        ((rdev & 0xff) | ((rdev >> 12) & 0xf_ff00)) as i64,
+        ((rdev >> 8) & 0xfff) as u32,
+        ((rdev & 0xff) | ((rdev >> 12) & 0xf_ff00)) as u32,
     )
 }

@@ -7,13 +7,12 @@
 //!
 //! A refused link shows as `ELOOP` (or `ENOTDIR`); callers treat that as "is not there (any more)".
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-
-use super::error::PathError;
 
 /// Flags of every open: nothing leaks into child processes, no terminal becomes ours, a pipe does not block.
 const ALWAYS: OFlags = OFlags::CLOEXEC
@@ -24,16 +23,47 @@ const ALWAYS: OFlags = OFlags::CLOEXEC
 /// Flags that open a directory for reading.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
+/// A failed operation on a local path: says what was done, where, and the cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {}: {source}", path.display())]
+pub struct PathError {
+    /// The operation, as a verb: `open`, `write`, `rename` ...
+    pub operation: &'static str,
+    /// The path as the user would name it.
+    pub path: PathBuf,
+    /// The operating system's answer.
+    #[source]
+    pub source: io::Error,
+}
+
+impl PathError {
+    /// Ties an operating system error to the operation and the path it happened on.
+    pub fn new(
+        operation: &'static str,
+        path: impl AsRef<Path>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self {
+            operation,
+            path: path.as_ref().to_owned(),
+            source: source.into(),
+        }
+    }
+}
+
 /// An open directory that bounds everything opened through it.
 #[derive(Debug)]
-pub(crate) struct Root {
+pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
 }
 
 impl Root {
     /// Opens `path`, following links in it: the user named it, so the user may name it through a link.
-    pub(crate) fn open(path: &Path) -> Result<Self, PathError> {
+    ///
+    /// # Errors
+    /// When it does not exist, is no directory or cannot be read.
+    pub fn open(path: &Path) -> Result<Self, PathError> {
         let directory = rustix::fs::openat(CWD, path, DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| PathError::new("open directory", path, e))?;
         Ok(Self {
@@ -43,27 +73,36 @@ impl Root {
     }
 
     /// The directory itself.
-    pub(crate) fn fd(&self) -> &OwnedFd {
+    pub fn fd(&self) -> &OwnedFd {
         &self.directory
     }
 
     /// The path of an entry for an error message.
-    pub(crate) fn show(&self, relative: &str) -> PathBuf {
+    pub fn show(&self, relative: &str) -> PathBuf {
         self.path.join(relative)
     }
 
     /// Opens the directory at `relative` (`/`-separated; empty is the root itself).
-    pub(crate) fn open_dir(&self, relative: &str) -> Result<OwnedFd, Errno> {
+    ///
+    /// # Errors
+    /// The system's; [`is_gone`] tells those of an entry that is not what it was.
+    pub fn open_dir(&self, relative: &str) -> Result<OwnedFd, Errno> {
         self.open_at(if relative.is_empty() { "." } else { relative }, DIRECTORY)
     }
 
     /// Opens the file at `relative` for reading. The caller checks what kind of file it got.
-    pub(crate) fn open_file(&self, relative: &str) -> Result<OwnedFd, Errno> {
+    ///
+    /// # Errors
+    /// The system's; [`is_gone`] tells those of an entry that is not what it was.
+    pub fn open_file(&self, relative: &str) -> Result<OwnedFd, Errno> {
         self.open_at(relative, OFlags::RDONLY)
     }
 
     /// Opens the existing file at `relative` for writing.
-    pub(crate) fn open_for_writing(&self, relative: &str) -> Result<OwnedFd, Errno> {
+    ///
+    /// # Errors
+    /// The system's; [`is_gone`] tells those of an entry that is not what it was.
+    pub fn open_for_writing(&self, relative: &str) -> Result<OwnedFd, Errno> {
         self.open_at(relative, OFlags::WRONLY)
     }
 
@@ -108,7 +147,7 @@ impl Root {
 }
 
 /// True for the errors that mean "the entry is gone, or is no longer what the listing said".
-pub(crate) fn is_gone(error: Errno) -> bool {
+pub fn is_gone(error: Errno) -> bool {
     matches!(
         error,
         Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::XDEV

@@ -15,11 +15,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
-use snapshots::patterns::{self, Glob};
-use tonic::Status;
 
-use crate::backend::session::beneath::{Root, is_gone};
-use crate::backend::session::error::PathError;
+use super::ContextError;
+use crate::beneath::{PathError, Root, is_gone};
+use crate::patterns::{self, Glob};
 
 /// Links followed on one path before it is taken as a cycle.
 const LINKS_MAX: usize = 255;
@@ -28,11 +27,14 @@ const LINKS_MAX: usize = 255;
 const STEPS_MAX: usize = 100_000;
 
 /// The include patterns of a transfer with `follow` taken into account. An empty result means "everything".
-pub(crate) fn extend(
+///
+/// # Errors
+/// A directory that cannot be read, or more than 100,000 paths to look at.
+pub fn extend(
     root: &Root,
     include: Vec<String>,
     follow: &[String],
-) -> Result<Vec<String>, Status> {
+) -> Result<Vec<String>, ContextError> {
     if follow.is_empty() {
         return Ok(include);
     }
@@ -74,7 +76,7 @@ struct Step {
 }
 
 /// All links met on the paths, and where the paths end.
-fn resolve(root: &Root, follow: &[String]) -> Result<BTreeSet<String>, Status> {
+fn resolve(root: &Root, follow: &[String]) -> Result<BTreeSet<String>, ContextError> {
     let mut found = BTreeSet::new();
     let mut followed = HashSet::new();
     let mut steps: Vec<Step> = follow
@@ -89,11 +91,9 @@ fn resolve(root: &Root, follow: &[String]) -> Result<BTreeSet<String>, Status> {
     while let Some(step) = steps.pop() {
         taken += 1;
         if taken > STEPS_MAX {
-            return Err(Status::resource_exhausted(format!(
-                "follow paths lead to more than {STEPS_MAX} paths"
-            )));
+            return Err(ContextError::TooManyFollowed(STEPS_MAX));
         }
-        let (end, targets) = first_link(root, &step.path).map_err(|e| e.to_status())?;
+        let (end, targets) = first_link(root, &step.path)?;
         let (current, rest) = (&step.path[..end], step.path[end..].trim_start_matches('/'));
         found.insert(current.to_owned());
         if targets.is_empty()
