@@ -135,6 +135,8 @@ pub enum CallEnd {
     Ran,
     /// The result cache had it.
     Hit,
+    /// An earlier run computed and kept it.
+    Recalled,
     /// The same call was in flight; this one waited for it.
     Joined,
     /// Its resolver, or the one it waited for, failed.

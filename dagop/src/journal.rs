@@ -353,6 +353,7 @@ impl Observer for Journal {
         let end = match finished.outcome {
             dagql::Outcome::Executed => event::CallEnd::Ran,
             dagql::Outcome::Hit => event::CallEnd::Hit,
+            dagql::Outcome::Recalled => event::CallEnd::Recalled,
             dagql::Outcome::Joined => event::CallEnd::Joined,
             dagql::Outcome::Failed if cancelled => event::CallEnd::Cancelled,
             dagql::Outcome::Failed => event::CallEnd::Failed,

@@ -1,7 +1,8 @@
 //! The result cache: one per engine, shared by all sessions.
 //!
-//! Two parts: the [`table`] in memory, which is authoritative for live results, and optionally the
-//! [`rows`] on disk, which remember the storage keys of calls with a time to live.
+//! Three parts: the [`table`] in memory, which is authoritative for live results, and optionally two
+//! tables on disk: the [`rows`], which remember the storage keys of calls with a time to live, and
+//! the [`values`] of calls that mean the same in every process.
 //!
 //! # A call with a time to live
 //! Its result is shared by everybody until the time has passed, and "everybody" includes the next
@@ -26,6 +27,7 @@ use std::time::{Duration, SystemTime};
 use crate::digest::scheme::Scheme;
 use crate::{Digest, Error, Value};
 
+mod database;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod lease_tests;
 #[cfg(all(test, not(feature = "shuttle")))]
@@ -38,10 +40,15 @@ pub(crate) mod table;
 mod table_tests;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests;
+pub(crate) mod values;
 
-pub use rows::{Row, RowError, Rows, SqliteRows};
+pub use database::RowError;
+pub use rows::{Row, Rows, SqliteRows};
 pub use table::CacheStats;
 pub(crate) use table::{Claim, Completion, FlightId, IndexKind, SessionKey, Table, Ticket};
+pub use values::{
+    Limits as ValueLimits, VALUE_BYTES_MAX, ValueStats, ValueStore, prune_values, value_stats,
+};
 
 /// Seconds since the epoch.
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -51,6 +58,7 @@ type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct Cache {
     pub(crate) table: Arc<Table<Value>>,
     rows: Option<Arc<dyn Rows>>,
+    values: Option<ValueStore>,
     clock: Clock,
 }
 
@@ -64,12 +72,25 @@ pub(crate) struct Lease {
     write_over: Option<Option<String>>,
 }
 
+#[cfg(all(test, not(feature = "shuttle")))]
+impl Lease {
+    /// A lease whose row is there.
+    pub(crate) fn of_row(storage_key: Digest, expires: u64) -> Self {
+        Self {
+            storage_key,
+            expires,
+            write_over: None,
+        }
+    }
+}
+
 impl Cache {
     /// A cache that forgets everything when the process ends.
     pub fn in_memory() -> Self {
         Self {
             table: Table::new(),
             rows: None,
+            values: None,
             clock: Arc::new(system_seconds),
         }
     }
@@ -88,6 +109,17 @@ impl Cache {
     pub fn with_rows(mut self, rows: Arc<dyn Rows>) -> Self {
         self.rows = Some(rows);
         self
+    }
+
+    /// The same cache with a store of values that outlive the process.
+    #[must_use]
+    pub fn with_values(mut self, values: ValueStore) -> Self {
+        self.values = Some(values);
+        self
+    }
+
+    pub(crate) fn values(&self) -> Option<&ValueStore> {
+        self.values.as_ref()
     }
 
     /// The same cache with another clock, in seconds since the epoch. For tests.

@@ -24,6 +24,7 @@ use crate::schema::{FieldDef, Resolver, Role};
 use crate::{Args, Error, Id, Literal, Object, ResponsePath, Session, Value, coerce};
 
 mod load;
+mod recall;
 mod run;
 
 use load::check_loaded;

@@ -76,6 +76,7 @@ mod literal;
 mod observer;
 mod path;
 mod policy;
+mod portable;
 mod query;
 mod request;
 mod schema;
@@ -89,7 +90,10 @@ mod value;
 pub mod wire;
 
 pub use args::Args;
-pub use cache::{Cache, CacheStats, Row, RowError, Rows, SqliteRows};
+pub use cache::{
+    Cache, CacheStats, Row, RowError, Rows, SqliteRows, VALUE_BYTES_MAX, ValueLimits, ValueStats,
+    ValueStore, prune_values, value_stats,
+};
 pub use call::CALL_NESTING_MAX;
 pub use cx::{CallInfo, Cx};
 pub use digest::scheme;
@@ -101,6 +105,7 @@ pub use literal::{LITERAL_DEPTH_MAX, Literal, LiteralError};
 pub use observer::{Finished, Observer, Outcome, Unobserved};
 pub use path::ResponsePath;
 pub use policy::{CachePolicy, SCOPE_KEY_BYTES_MAX, ScopeHook, TTL_MAX, TTL_MIN, parse_ttl};
+pub use portable::Sighting;
 pub use query::operation_names;
 pub use query::{DEFINITIONS_MAX, DOCUMENT_BYTES_MAX, INTROSPECTIONS_MAX, QUERY_DEPTH_MAX};
 pub use request::{Request, Response};

@@ -14,6 +14,8 @@ pub enum Outcome {
     Executed,
     /// The result was already there.
     Hit,
+    /// The value was computed by an earlier run and kept; the resolver did not run.
+    Recalled,
     /// Another caller was already computing it; this one waited.
     Joined,
     /// No result: the resolver failed, or the caller left.

@@ -108,6 +108,8 @@ pub(crate) struct FieldDef {
     pub(crate) args: Vec<ArgDef>,
     pub(crate) policy: crate::CachePolicy,
     pub(crate) internal: bool,
+    pub(crate) persist: bool,
+    pub(crate) volatile: bool,
     pub(crate) role: Role,
     pub(crate) doc: String,
     pub(crate) deprecated: Option<String>,

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::{self, SessionKey};
 use crate::call::{self, Caller};
+use crate::portable::Portables;
 use crate::{
     Cache, Error, Id, Literal, Object, Observer, Request, Response, Schema, Server, Value, exec,
 };
@@ -25,6 +26,8 @@ pub struct SessionOptions {
     pub client_id: String,
     /// What the resolvers of this session need; see [`crate::Cx::extension`].
     pub extension: Arc<dyn Any + Send + Sync>,
+    /// Whether values that earlier runs kept may answer calls. Values are kept either way.
+    pub recall: bool,
 }
 
 impl SessionOptions {
@@ -38,7 +41,15 @@ impl SessionOptions {
             session_id: session_id.into(),
             client_id: client_id.into(),
             extension,
+            recall: true,
         }
+    }
+
+    /// The same options, with calls answered by earlier runs or not.
+    #[must_use]
+    pub fn recall(mut self, recall: bool) -> Self {
+        self.recall = recall;
+        self
     }
 }
 
@@ -48,6 +59,7 @@ pub struct Session {
     options: SessionOptions,
     key: SessionKey,
     closed: CancellationToken,
+    portables: Portables,
 }
 
 impl Session {
@@ -58,6 +70,7 @@ impl Session {
             options,
             key,
             closed: CancellationToken::new(),
+            portables: Portables::default(),
         })
     }
 
@@ -177,6 +190,14 @@ impl Session {
 
     pub(crate) fn observer(&self) -> &dyn Observer {
         self.server.observer()
+    }
+
+    pub(crate) fn portables(&self) -> &Portables {
+        &self.portables
+    }
+
+    pub(crate) fn recalls(&self) -> bool {
+        self.options.recall
     }
 
     pub(crate) fn key(&self) -> SessionKey {

@@ -9,7 +9,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Digest, Error, Id};
+use crate::{Digest, Error, Id, Sighting};
 
 /// Engine data behind an object type of the schema.
 ///
@@ -31,17 +31,39 @@ pub trait ObjectData: Any + Send + Sync {
 pub struct Object {
     id: Option<Id>,
     data: Arc<dyn ObjectData>,
+    sighting: Option<Arc<dyn Sighting>>,
 }
 
 impl Object {
     /// Names `data` with the ID of the call that made it.
     pub fn new(id: Id, data: Arc<dyn ObjectData>) -> Self {
-        Self { id: Some(id), data }
+        Self {
+            id: Some(id),
+            data,
+            sighting: None,
+        }
+    }
+
+    /// The same object with what was seen of it: it is made from something that can change, and
+    /// this is what that was. Objects made from this one do not inherit it.
+    #[must_use]
+    pub fn with_sighting(mut self, sighting: Arc<dyn Sighting>) -> Self {
+        self.sighting = Some(sighting);
+        self
+    }
+
+    /// What was seen of it, for an object that is made from something that can change.
+    pub fn sighting(&self) -> Option<&Arc<dyn Sighting>> {
+        self.sighting.as_ref()
     }
 
     /// The root of queries; its fields are calls without a receiver.
     pub(crate) fn root(data: Arc<dyn ObjectData>) -> Self {
-        Self { id: None, data }
+        Self {
+            id: None,
+            data,
+            sighting: None,
+        }
     }
 
     /// The ID, or none for the query root.

@@ -53,6 +53,8 @@ words! {
         Joined = "joined",
         /// The engine's result cache had the value; the daemon was not asked.
         Hit = "hit",
+        /// An earlier run computed the value and kept it; the daemon was not asked.
+        Recalled = "recalled",
         /// The engine computed the value by itself: no vertex exists for the call.
         Computed = "computed",
         /// A local source: files were compared with, and where they differed sent to, the daemon.
@@ -207,6 +209,7 @@ pub fn of_call(end: Option<CallEnd>, vertices: impl IntoIterator<Item = Outcome>
     match end {
         None => Outcome::Unknown,
         Some(CallEnd::Hit) => Outcome::Hit,
+        Some(CallEnd::Recalled) => Outcome::Recalled,
         Some(CallEnd::Joined) => Outcome::Joined,
         Some(CallEnd::Failed) => Outcome::Failed,
         Some(CallEnd::Cancelled) => Outcome::Cancelled,
@@ -228,7 +231,7 @@ fn strength(outcome: Outcome) -> u8 {
         Outcome::Resolved => 3,
         Outcome::Cached => 2,
         Outcome::NotNeeded => 1,
-        Outcome::Hit | Outcome::Joined | Outcome::Computed => 0,
+        Outcome::Hit | Outcome::Recalled | Outcome::Joined | Outcome::Computed => 0,
     }
 }
 
@@ -314,6 +317,7 @@ mod tests {
         assert_eq!(of_call(Some(CallEnd::Ran), mixed), Outcome::Executed);
         assert_eq!(of_call(Some(CallEnd::Ran), []), Outcome::Computed);
         assert_eq!(of_call(Some(CallEnd::Hit), mixed), Outcome::Hit);
+        assert_eq!(of_call(Some(CallEnd::Recalled), []), Outcome::Recalled);
         assert_eq!(of_call(None, mixed), Outcome::Unknown);
     }
 

@@ -37,6 +37,7 @@ pub(crate) async fn load(caller: &Caller, id: &Id) -> Result<Value, Error> {
     let mut value = loop {
         let key = (IndexKind::Call, cursor.digest());
         if let Some(found) = cache.table.find(key.0, key.1, session.key(), cache.now()) {
+            session.portables().note(&found);
             break found;
         }
         let Some(receiver) = cursor.receiver() else {

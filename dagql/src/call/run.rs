@@ -13,6 +13,7 @@ use futures::FutureExt;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use super::recall::Recall;
 use super::{CALL_NESTING_MAX, Caller, Prepared};
 use crate::cache::{self, Claim, Completion, Lease, Ticket};
 use crate::policy::{self, CachePolicy};
@@ -39,6 +40,9 @@ pub(crate) async fn run(caller: &Caller, prepared: Prepared) -> Result<Value, Er
     } else {
         cached(caller, job).await
     };
+    if let Ok(value) = &result {
+        caller.session.portables().note(value);
+    }
     announced.finish(outcome, &result);
     result
 }
@@ -61,6 +65,9 @@ async fn describe(
         ),
         _ => None,
     };
+    if let Some(lease) = &lease {
+        session.portables().note_lease(id, lease);
+    }
     let storage_key = match &lease {
         Some(lease) => lease.storage_key.clone(),
         None if never => Digest::parse(&policy::random_text()?)
@@ -94,8 +101,13 @@ async fn cached(caller: &Caller, job: Job) -> (Outcome, Result<Value, Error>) {
         Claim::Hit(value) => (Outcome::Hit, Ok(value)),
         Claim::Join(waiter) => (Outcome::Joined, waiter.wait().await),
         Claim::Run(ticket, waiter) => {
-            start(caller, job, ticket);
-            (Outcome::Executed, waiter.wait().await)
+            let recalled = start(caller, job, ticket);
+            let result = waiter.wait().await;
+            let outcome = match recalled.load(Ordering::Relaxed) {
+                true => Outcome::Recalled,
+                false => Outcome::Executed,
+            };
+            (outcome, result)
         }
         Claim::Cycle => {
             let error = Error::internal(format!("{} waits for itself", job.info.id.name()));
@@ -116,16 +128,32 @@ async fn uncached(caller: &Caller, job: Job) -> Result<Value, Error> {
         .unwrap_or_else(|_| Err(Error::cancelled()))
 }
 
-/// Starts the task of a flight.
-fn start(caller: &Caller, job: Job, ticket: Ticket<Value>) {
+/// Starts the task of a flight. What is returned says, once the flight has ended, whether its value
+/// was recalled.
+fn start(caller: &Caller, job: Job, ticket: Ticket<Value>) -> Arc<AtomicBool> {
     let stop = ticket.stop().clone();
     let inner = caller.resolver(Some(ticket.flight()), stop.clone());
     let cache = caller.session.cache().clone();
     let persist = Arc::new(AtomicBool::new(true));
+    let recalled = Arc::new(AtomicBool::new(false));
+    let recall = Recall::of(caller, &job.prepared.field, &job.info.id);
+    let flag = Arc::clone(&recalled);
     let span = tracing::debug_span!("call", field = %job.info.id.name());
     let task = async move {
         let (info, lease) = (Arc::clone(&job.info), job.lease.clone());
-        let work = resolve(inner, job, Arc::clone(&persist));
+        let work = async {
+            if let Some(recall) = &recall
+                && let Some(value) = recall.get().await
+            {
+                flag.store(true, Ordering::Relaxed);
+                return Ok(value);
+            }
+            let value = resolve(inner, job, Arc::clone(&persist)).await?;
+            if let (Some(recall), true) = (&recall, persist.load(Ordering::Relaxed)) {
+                recall.put(&value).await;
+            }
+            Ok(value)
+        };
         let result = tokio::select! {
             biased;
             () = stop.cancelled() => Err(Error::cancelled()),
@@ -142,6 +170,7 @@ fn start(caller: &Caller, job: Job, ticket: Ticket<Value>) {
         ticket.complete(outcome, cache.now());
     };
     tokio::spawn(task.instrument(span));
+    recalled
 }
 
 /// The resolver itself, with panics turned into errors.

@@ -286,6 +286,8 @@ fn field_def(owner: &str, field: Field, role: Role) -> Result<FieldDef, SchemaEr
         args,
         policy: field.policy,
         internal: field.internal,
+        persist: field.persist,
+        volatile: field.volatile,
         role,
         doc: field.doc,
         deprecated: field.deprecated,

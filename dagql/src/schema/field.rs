@@ -92,6 +92,8 @@ pub struct Field {
     pub(crate) args: Vec<Arg>,
     pub(crate) policy: CachePolicy,
     pub(crate) internal: bool,
+    pub(crate) persist: bool,
+    pub(crate) volatile: bool,
     pub(crate) resolver: Option<Resolver>,
 }
 
@@ -110,6 +112,8 @@ impl Field {
             args: Vec::new(),
             policy: CachePolicy::Default,
             internal: false,
+            persist: false,
+            volatile: false,
             resolver: None,
         }
     }
@@ -146,6 +150,24 @@ impl Field {
     #[must_use]
     pub fn internal(mut self) -> Self {
         self.internal = true;
+        self
+    }
+
+    /// Keeps plain values of the field for later processes, where the cache has a store for them
+    /// ([`Cache::with_values`](crate::Cache::with_values)) and the call means the same everywhere.
+    /// Only for a field whose value is determined by the content of its inputs, and holds nothing
+    /// that must not be on disk.
+    #[must_use]
+    pub fn persist(mut self) -> Self {
+        self.persist = true;
+        self
+    }
+
+    /// Says that the same call may have another result tomorrow although no scope shows it. Nothing
+    /// made from the result is kept for later processes.
+    #[must_use]
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
         self
     }
 

@@ -1,0 +1,53 @@
+//! Recalling: the value of a call that an earlier run computed, from the store that outlives it.
+//!
+//! Only fields marked with [`Field::persist`](crate::Field::persist), and only calls that have a
+//! portable key. Everything else is decided here: whether the session wants to be answered from the
+//! store, and whether what the key relies on still holds when a value is about to be kept.
+
+use super::Caller;
+use crate::cache::values::ValueStore;
+use crate::portable::Portable;
+use crate::schema::FieldDef;
+use crate::{Id, Value};
+
+/// A call whose value outlives the process.
+pub(super) struct Recall {
+    store: ValueStore,
+    portable: Portable,
+    wanted: bool,
+}
+
+impl Recall {
+    /// Nothing for a call whose value stays in the process.
+    pub(super) fn of(caller: &Caller, field: &FieldDef, id: &Id) -> Option<Self> {
+        let session = &caller.session;
+        if !field.persist {
+            return None;
+        }
+        Some(Self {
+            store: session.cache().values()?.clone(),
+            portable: session.portables().of(session.schema(), id)?,
+            wanted: session.recalls(),
+        })
+    }
+
+    /// The value, if it is there and the session wants it.
+    pub(super) async fn get(&self) -> Option<Value> {
+        if !self.wanted {
+            return None;
+        }
+        self.store.get(&self.portable.key).await
+    }
+
+    /// Keeps the value, if it is certain that it belongs to the key.
+    pub(super) async fn put(&self, value: &Value) {
+        let portable = self.portable.clone();
+        let holds = tokio::task::spawn_blocking(move || portable.holds());
+        if !holds.await.unwrap_or(false) {
+            tracing::debug!("a value is not kept: its input changed while it was computed");
+            return;
+        }
+        let (key, expires) = (&self.portable.key, self.portable.expires);
+        self.store.put(key, value, expires).await;
+    }
+}
