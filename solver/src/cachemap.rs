@@ -32,8 +32,24 @@ mod source;
 
 use proto::pb;
 
-pub use self::{content::ContentSelector, profile::Profile};
-use crate::{Digest, llb::Vertex};
+pub use self::{
+    content::ContentSelector,
+    profile::Profile,
+    source::{Resolved, chain},
+};
+use crate::{
+    Digest,
+    llb::{Platform, Vertex},
+};
+
+/// What the daemon finds out when it runs, for an operation that does not say it itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// The platform of the worker, for an operation that leaves it open.
+    pub platform: Option<Platform>,
+    /// What a source resolves to.
+    pub resolved: Option<Resolved>,
+}
 
 /// What an operation contributes to the cache keys of its outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,11 +98,21 @@ pub enum Unknown {
 ///
 /// If it does not follow from the operation.
 pub fn of(vertex: &Vertex, profile: Profile) -> Result<CacheMap, Unknown> {
+    with_facts(vertex, profile, &Facts::default())
+}
+
+/// The cache map of a vertex, with what is known about the worker and about what its source
+/// resolves to.
+///
+/// # Errors
+///
+/// If it follows neither from the operation nor from the facts.
+pub fn with_facts(vertex: &Vertex, profile: Profile, facts: &Facts) -> Result<CacheMap, Unknown> {
     let op = vertex.op();
     match &op.op {
-        Some(pb::op::Op::Exec(exec)) => exec::map(exec, op, profile),
+        Some(pb::op::Op::Exec(exec)) => exec::map(exec, op, profile, facts),
         Some(pb::op::Op::File(file)) => file::map(file, op, profile),
-        Some(pb::op::Op::Source(source)) => source::map(source, op, profile),
+        Some(pb::op::Op::Source(source)) => source::map(source, op, profile, facts),
         Some(pb::op::Op::Merge(merge)) => graph::merge(merge, profile),
         Some(pb::op::Op::Diff(diff)) => graph::diff(diff, profile),
         Some(pb::op::Op::Build(build)) => graph::build(build, op, profile),

@@ -3,6 +3,7 @@
 //! - [`llb`]: the graph. Vertices with the bytes and digests that BuildKit's own client gives
 //!   them, definitions, and their canonical identity.
 //! - [`cachemap`]: what each operation contributes to BuildKit's cache keys.
+//! - [`predict`]: the keys themselves, for a whole graph.
 //! - [`backend`]: a client of the daemon: connection, session, gateway, progress.
 //!
 //! Nothing in here knows GraphQL or Dagger.
@@ -11,5 +12,6 @@ pub mod backend;
 pub mod cachemap;
 pub mod digest;
 pub mod llb;
+pub mod predict;
 
 pub use digest::Digest;

@@ -41,6 +41,7 @@ mod vertex;
 
 pub use proto::pb::{NetMode, OpMetadata, Platform, SecurityMode};
 
+pub(crate) use self::definition::walk;
 pub use self::{
     constraints::Constraints,
     definition::{Definition, VertexInfo},

@@ -8,7 +8,7 @@
 use proto::pb;
 
 use super::{
-    CacheMap, ContentSelector, InputMap, Profile, Unknown, content,
+    CacheMap, ContentSelector, Facts, InputMap, Profile, Unknown, content,
     json::{self, Object},
 };
 use crate::{
@@ -22,8 +22,14 @@ const ROOT: &str = "/";
 /// Index of an absent input or output.
 const NONE: i64 = -1;
 
-pub(super) fn map(exec: &pb::ExecOp, op: &pb::Op, profile: Profile) -> Result<CacheMap, Unknown> {
-    let platform = op.platform.as_ref().ok_or(Unknown::Platform)?;
+pub(super) fn map(
+    exec: &pb::ExecOp,
+    op: &pb::Op,
+    profile: Profile,
+    facts: &Facts,
+) -> Result<CacheMap, Unknown> {
+    let platform = op.platform.as_ref().or(facts.platform.as_ref());
+    let platform = platform.ok_or(Unknown::Platform)?;
     if platform.os.is_empty() || platform.architecture.is_empty() {
         return Err(Unknown::Platform);
     }

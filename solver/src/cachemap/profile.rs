@@ -1,5 +1,7 @@
 //! Which formulas a daemon uses.
 
+use snapshots::checksum::Rules;
+
 /// A range of BuildKit releases with the same formulas. Ordered by release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -37,6 +39,15 @@ impl Profile {
             (0, 17..25) => Some(Self::V0_17),
             (0, 25) => Some(Self::V0_25),
             _ => Some(Self::V0_26),
+        }
+    }
+
+    /// What content hashes depend on.
+    pub(crate) fn rules(self) -> Rules {
+        Rules {
+            relative_list: self >= Self::V0_26,
+            follow_nested: self < Self::V0_25,
+            scan_devices: false,
         }
     }
 

@@ -7,16 +7,56 @@ use std::collections::BTreeMap;
 
 use proto::pb;
 
-use super::{CacheMap, Profile, Unknown, json::Object};
+use super::{CacheMap, Facts, Profile, Unknown, json::Object};
 use crate::{
     Digest,
     llb::{paths, platform, reference::Reference, source::git::is_commit},
 };
 
+/// What a source that is not pinned resolves to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resolved {
+    /// An image, or one file of it.
+    Image {
+        /// Digest of what the reference names: of the index, if it names one.
+        digest: Digest,
+    },
+    /// A downloaded file.
+    Http {
+        /// `sha256:` digest of its bytes.
+        checksum: Digest,
+        /// The name the server gives it in `Content-Disposition`.
+        filename: Option<String>,
+        /// `Last-Modified`, as the server wrote it in the form of RFC 1123.
+        last_modified: Option<String>,
+    },
+    /// A commit of a repository.
+    Git {
+        /// Full id of the commit; of the tag object, for an annotated tag with a kept `.git`.
+        commit: String,
+        /// Full name of the ref (`refs/heads/main`), or the id itself where it was asked for.
+        reference: String,
+    },
+}
+
+/// Digest of the second cache map of an image: that of the content of its layers. `chain` is the
+/// chain id of as many of them as the source takes.
+#[must_use]
+pub fn chain(chain: &Digest) -> Digest {
+    keyed(chain.as_str())
+}
+
+/// Digest of the cache map of a source with this key.
+fn keyed(key: &str) -> Digest {
+    Digest::sha256(format!("buildkit.source.v0:{key}").as_bytes())
+}
+
 pub(super) fn map(
     source: &pb::SourceOp,
     op: &pb::Op,
     profile: Profile,
+    facts: &Facts,
 ) -> Result<CacheMap, Unknown> {
     let (scheme, rest) = source
         .identifier
@@ -24,22 +64,24 @@ pub(super) fn map(
         .ok_or_else(|| Unknown::Invalid("its identifier has no scheme".to_owned()))?;
     let attrs = &source.attrs;
     let key = match scheme {
-        "docker-image" => image(rest, attrs.get("image.layerlimit"), op, profile)?,
-        "oci-layout" => image(rest, attrs.get("oci.layerlimit"), op, profile)?,
-        "docker-image+blob" | "oci-layout+blob" => blob(rest, attrs, profile)?,
-        "http" | "https" => http(rest, attrs, profile)?,
-        "git" => git(rest, attrs, profile)?,
+        "docker-image" => image(rest, attrs.get("image.layerlimit"), op, profile, facts)?,
+        "oci-layout" => image(rest, attrs.get("oci.layerlimit"), op, profile, facts)?,
+        "docker-image+blob" | "oci-layout+blob" => blob(rest, attrs, profile, facts)?,
+        "http" | "https" => http(rest, attrs, profile, facts)?,
+        "git" => git(rest, attrs, profile, facts)?,
         "local" => return Err(Unknown::Content),
         other => return Err(Unknown::Unsupported(format!("the source {other}://"))),
     };
-    let digest = Digest::sha256(format!("buildkit.source.v0:{key}").as_bytes());
     Ok(CacheMap {
-        digest,
+        digest: keyed(&key),
         inputs: Vec::new(),
     })
 }
 
-fn pinned(reference: &str, what: &'static str) -> Result<Digest, Unknown> {
+fn pinned(reference: &str, what: &'static str, facts: &Facts) -> Result<Digest, Unknown> {
+    if let Some(Resolved::Image { digest }) = &facts.resolved {
+        return Ok(digest.clone());
+    }
     let reference =
         Reference::parse(reference).map_err(|error| Unknown::Invalid(error.to_string()))?;
     reference.digest.ok_or(Unknown::Resolved(what))
@@ -52,9 +94,11 @@ fn image(
     limit: Option<&String>,
     op: &pb::Op,
     profile: Profile,
+    facts: &Facts,
 ) -> Result<String, Unknown> {
-    let digest = pinned(reference, "an image without a digest")?;
-    let platform = platform::normalize(op.platform.as_ref().ok_or(Unknown::Platform)?);
+    let digest = pinned(reference, "an image without a digest", facts)?;
+    let platform = op.platform.as_ref().or(facts.platform.as_ref());
+    let platform = platform::normalize(platform.ok_or(Unknown::Platform)?);
     let mut json = Object::new()
         .always("Digest", digest.as_str())
         .always("OS", &platform.os)
@@ -72,8 +116,9 @@ fn blob(
     reference: &str,
     attrs: &BTreeMap<String, String>,
     profile: Profile,
+    facts: &Facts,
 ) -> Result<String, Unknown> {
-    let digest = pinned(reference, "a blob without a digest")?;
+    let digest = pinned(reference, "a blob without a digest", facts)?;
     let filename = attrs.get("http.filename").map_or("", String::as_str);
     let json = Object::new()
         .always("Digest", digest.as_str())
@@ -104,12 +149,31 @@ fn number(text: &str) -> Result<i64, Unknown> {
 }
 
 /// A download with a checksum is not requested, so nothing the server says is in its key.
-fn http(rest: &str, attrs: &BTreeMap<String, String>, profile: Profile) -> Result<String, Unknown> {
-    let checksum = attrs
-        .get("http.checksum")
-        .ok_or(Unknown::Resolved("a URL without a checksum"))?;
-    let filename = match attrs.get("http.filename") {
-        Some(name) => name.as_str(),
+fn http(
+    rest: &str,
+    attrs: &BTreeMap<String, String>,
+    profile: Profile,
+    facts: &Facts,
+) -> Result<String, Unknown> {
+    let (checksum, announced, last_modified) = match (attrs.get("http.checksum"), &facts.resolved) {
+        (Some(checksum), _) => (checksum.as_str(), None, None),
+        (
+            None,
+            Some(Resolved::Http {
+                checksum,
+                filename,
+                last_modified,
+            }),
+        ) => (
+            checksum.as_str(),
+            filename.as_deref(),
+            last_modified.as_ref(),
+        ),
+        _ => return Err(Unknown::Resolved("a URL without a checksum")),
+    };
+    let given = attrs.get("http.filename").map(String::as_str);
+    let filename = match given.filter(|name| !name.is_empty()).or(announced) {
+        Some(name) => name,
         None => paths::base(url_path(rest)),
     };
     let is_simple = !filename.is_empty()
@@ -123,6 +187,9 @@ fn http(rest: &str, attrs: &BTreeMap<String, String>, profile: Profile) -> Resul
     }
     let json = Object::new().always("Filename", filename);
     let mut json = owned(json, attrs)?.always("Checksum", checksum);
+    if let Some(time) = last_modified {
+        json = json.field("LastModTime", time);
+    }
     if let Some(secret) = attrs.get("http.authheadersecret") {
         json = json.field("AuthHeaderSecret", secret);
     }
@@ -145,7 +212,12 @@ fn url_path(rest: &str) -> &str {
 }
 
 /// A checkout of a full commit id. The URL is not part of the key.
-fn git(rest: &str, attrs: &BTreeMap<String, String>, profile: Profile) -> Result<String, Unknown> {
+fn git(
+    rest: &str,
+    attrs: &BTreeMap<String, String>,
+    profile: Profile,
+    facts: &Facts,
+) -> Result<String, Unknown> {
     let is_set = |key: &str| attrs.get(key).is_some_and(|value| value == "true");
     if attrs.contains_key("git.bundle") {
         return Err(Unknown::Resolved("a git bundle"));
@@ -153,7 +225,9 @@ fn git(rest: &str, attrs: &BTreeMap<String, String>, profile: Profile) -> Result
     let fragment = rest.split_once('#').map_or("", |(_, fragment)| fragment);
     let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
     let checksum = attrs.get("git.checksum").map_or("", String::as_str);
-    let (commit, reference) = if is_commit(reference) {
+    let (commit, reference) = if let Some(Resolved::Git { commit, reference }) = &facts.resolved {
+        (commit.as_str(), reference.clone())
+    } else if is_commit(reference) {
         if !reference.starts_with(checksum) {
             return Err(Unknown::Invalid(
                 "the commit is not the one of the checksum".to_owned(),

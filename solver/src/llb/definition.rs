@@ -170,9 +170,9 @@ impl Definition {
 }
 
 /// Visits every vertex below an output once, inputs first.
-pub(super) fn walk(output: &Output, mut visit: impl FnMut(&Vertex)) {
+pub(crate) fn walk<'a>(output: &'a Output, mut visit: impl FnMut(&'a Arc<Vertex>)) {
     let mut entered = HashSet::from([Arc::as_ptr(output.vertex())]);
-    let mut stack: Vec<(&Vertex, usize)> = vec![(output.vertex(), 0)];
+    let mut stack: Vec<(&Arc<Vertex>, usize)> = vec![(output.vertex(), 0)];
     while let Some((vertex, step)) = stack.last_mut() {
         let vertex = *vertex;
         if let Some(input) = vertex.walk_input(*step) {

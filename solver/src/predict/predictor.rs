@@ -1,0 +1,217 @@
+//! Puts the parts of a prediction together: cache maps, then contents, then records.
+
+use std::collections::HashMap;
+
+use proto::pb;
+
+use super::{
+    Content, InputKeys, Inputs, Lack, OutputKeys, Prediction, Source, VertexKeys, config, contents,
+    graph::{Edge, Graph},
+    inputs::InputError,
+    missing::Lacks,
+    records::{Input, Keys, Records},
+};
+use crate::{
+    Digest,
+    cachemap::{self, CacheMap, Facts, Profile, Unknown},
+    llb::Vertex,
+};
+
+/// Everything that is found out on the way. What is not known is a position in `lacks`.
+pub(super) struct Predictor {
+    graph: Graph,
+    lacks: Lacks,
+    /// By vertex; nothing is missing where a local directory has none.
+    maps: Vec<Result<CacheMap, Option<usize>>>,
+    /// Second cache maps of images, by vertex.
+    chains: HashMap<usize, Result<Digest, usize>>,
+    /// By vertex and input.
+    contents: HashMap<(usize, usize), Result<Digest, usize>>,
+    records: Records,
+    /// By vertex and, in the order of `graph.outputs`, by output.
+    keys: Vec<Vec<Keys>>,
+}
+
+impl Predictor {
+    pub(super) fn new(graph: Graph, inputs: &dyn Inputs, profile: Profile) -> Self {
+        let mut lacks = Lacks::default();
+        let mut maps = Vec::with_capacity(graph.vertices.len());
+        let mut chains = HashMap::new();
+        let platform = inputs.platform();
+        for (position, vertex) in graph.vertices.iter().enumerate() {
+            let source = match resolve(vertex, inputs) {
+                Ok(source) => source,
+                Err(InputError(reason)) => {
+                    maps.push(Err(Some(lacks.add(position, None, Lack::Input(reason)))));
+                    continue;
+                }
+            };
+            let facts = Facts {
+                platform: platform.clone(),
+                resolved: source.resolved,
+            };
+            let map = cachemap::with_facts(vertex, profile, &facts).map_err(|unknown| {
+                // A local directory has a key for one session, and no record.
+                let is_lack = unknown != Unknown::Content;
+                is_lack.then(|| lacks.add(position, None, Lack::CacheMap(unknown)))
+            });
+            if let (Some(limit), Ok(map)) = (layers_taken(vertex), &map) {
+                let chain = source.layers.map(|layers| chain(&layers, limit, map));
+                let chain = chain.ok_or_else(|| lacks.add(position, None, Lack::Layers));
+                chains.insert(position, chain);
+            }
+            maps.push(map);
+        }
+        let answers = contents::answers(&graph, &maps, inputs, profile.rules());
+        let mut contents = HashMap::with_capacity(answers.len());
+        for (place, answer) in answers {
+            let known =
+                answer.map_err(|(edge, lack)| lacks.add(edge.vertex, Some(edge.output), lack));
+            contents.insert(place, known);
+        }
+        let keys = Vec::with_capacity(graph.vertices.len());
+        Self {
+            graph,
+            lacks,
+            maps,
+            chains,
+            contents,
+            records: Records::default(),
+            keys,
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Prediction {
+        for vertex in 0..self.graph.vertices.len() {
+            let outputs = self.graph.outputs[vertex].clone();
+            let keys = outputs
+                .into_iter()
+                .map(|output| self.output(Edge { vertex, output }))
+                .collect();
+            self.keys.push(keys);
+        }
+        self.records.mark_images();
+        let (records, positions) = config::order(std::mem::take(&mut self.records.records));
+        let mut vertices = Vec::with_capacity(self.graph.vertices.len());
+        for (position, map) in std::mem::take(&mut self.maps).into_iter().enumerate() {
+            vertices.push(self.describe(position, map.ok(), &positions));
+        }
+        Prediction {
+            vertices,
+            records,
+            missing: self.lacks.list,
+        }
+    }
+
+    /// The keys of one output; those of all inputs are known.
+    fn output(&mut self, edge: Edge) -> Keys {
+        let map = match &self.maps[edge.vertex] {
+            Ok(map) => map,
+            Err(lack) => {
+                return Keys {
+                    unknown: lack.iter().copied().collect(),
+                    ..Keys::default()
+                };
+            }
+        };
+        if let Some(chain) = self.chains.get(&edge.vertex) {
+            let chain = chain.as_ref().map_err(|lack| *lack);
+            return self.records.image(edge, &map.digest, chain);
+        }
+        let inputs = &self.graph.inputs[edge.vertex];
+        if inputs.is_empty() {
+            return self.records.without_inputs(edge, &map.digest);
+        }
+        let inputs: Vec<Input<'_>> = inputs
+            .iter()
+            .enumerate()
+            .map(|(at, input)| Input {
+                selector: map.inputs.get(at).and_then(|map| map.selector.as_ref()),
+                keys: self.graph.keys(&self.keys, *input),
+                content: self
+                    .contents
+                    .get(&(edge.vertex, at))
+                    .map(|content| content.as_ref().map_err(|lack| *lack)),
+            })
+            .collect();
+        self.records.with_inputs(edge, &map.digest, &inputs)
+    }
+
+    fn describe(
+        &mut self,
+        position: usize,
+        cache_map: Option<CacheMap>,
+        positions: &[usize],
+    ) -> VertexKeys {
+        let vertex = &self.graph.vertices[position];
+        let inputs = self.graph.inputs[position].iter().enumerate();
+        let inputs = inputs
+            .map(|(at, input)| InputKeys {
+                vertex: input.vertex,
+                output: input.output,
+                content: match self.contents.remove(&(position, at)) {
+                    None => Content::Unused,
+                    Some(Ok(digest)) => Content::Known(digest),
+                    Some(Err(lack)) => Content::Unknown(lack),
+                },
+            })
+            .collect();
+        let outputs = self.graph.outputs[position].iter();
+        let outputs = outputs
+            .zip(std::mem::take(&mut self.keys[position]))
+            .map(|(&output, keys)| OutputKeys {
+                output,
+                records: keys.records.iter().map(|&at| positions[at]).collect(),
+                unknown: keys.unknown,
+            })
+            .collect();
+        VertexKeys {
+            digest: vertex.digest().clone(),
+            canonical: vertex.canonical().clone(),
+            name: vertex.name(),
+            kind: vertex.kind(),
+            cache_map,
+            chain: self.chains.remove(&position).and_then(Result::ok),
+            inputs,
+            outputs,
+        }
+    }
+}
+
+/// What a source resolves to; nothing, for what is no source.
+fn resolve(vertex: &Vertex, inputs: &dyn Inputs) -> Result<Source, InputError> {
+    match vertex.source() {
+        Some(_) => Ok(inputs.source(vertex)?.unwrap_or_default()),
+        None => Ok(Source::default()),
+    }
+}
+
+/// How many layers an image source takes; `None` if it is none.
+fn layers_taken(vertex: &Vertex) -> Option<usize> {
+    let pb::SourceOp { identifier, attrs } = vertex.source()?;
+    let limit = match identifier.split_once("://")?.0 {
+        "docker-image" => attrs.get("image.layerlimit"),
+        "oci-layout" => attrs.get("oci.layerlimit"),
+        _ => return None,
+    };
+    Some(
+        limit
+            .and_then(|limit| limit.parse().ok())
+            .unwrap_or(usize::MAX),
+    )
+}
+
+/// Second digest of an image: of the layers it takes. An image without layers has the first one.
+fn chain(layers: &[Digest], limit: usize, map: &CacheMap) -> Digest {
+    let mut chain: Option<Digest> = None;
+    for layer in layers.iter().take(limit) {
+        chain = Some(match chain {
+            None => layer.clone(),
+            Some(below) => Digest::sha256(format!("{below} {layer}").as_bytes()),
+        });
+    }
+    match chain {
+        Some(chain) => cachemap::chain(&chain),
+        None => map.digest.clone(),
+    }
+}
