@@ -4,6 +4,7 @@
 //! well-formed. Flags that have an environment variable are declared in `config`, the only place
 //! that reads the environment.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Version(VersionArgs),
     /// Answer GraphQL requests over HTTP, for Dagger's SDKs
     Serve(ServeArgs),
+    /// Serve one session to the Dagger SDK that started this process
+    Session(SessionArgs),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
     /// Print the manual page
@@ -130,6 +133,32 @@ pub(crate) struct ServeArgs {
     pub(crate) session: SessionFlags,
     #[command(flatten)]
     pub(crate) progress: ProgressFlags,
+    /// Serve this command only, found by the SDKs through its environment, and end with it
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// `dagop session`: the flags that SDKs give, most of which say nothing to us.
+#[derive(Debug, clap::Args)]
+#[command(disable_version_flag = true)]
+pub(crate) struct SessionArgs {
+    /// Directory that relative host paths are resolved in [default: the current one]
+    #[arg(long, value_name = "DIR", visible_alias = "project")]
+    pub(crate) workdir: Option<PathBuf>,
+    /// What the SDK says about itself; accepted and not used
+    #[arg(long = "label", value_name = "NAME:VALUE")]
+    labels: Vec<String>,
+    /// API version that the schema is shown in [default: the newest]
+    #[arg(long = "version", value_name = "VERSION")]
+    pub(crate) api_version: Option<String>,
+    /// Accepted and not used
+    #[arg(short = 'v', action = clap::ArgAction::Count)]
+    verbosity: u8,
+    #[command(flatten)]
+    pub(crate) progress: ProgressFlags,
+    /// Flags of other SDK versions; they are ignored
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub(crate) unknown: Vec<OsString>,
 }
 
 /// `dagop completion`.
@@ -146,8 +175,8 @@ pub(crate) enum Source {
     File(PathBuf),
 }
 
-impl From<std::ffi::OsString> for Source {
-    fn from(text: std::ffi::OsString) -> Self {
+impl From<OsString> for Source {
+    fn from(text: OsString) -> Self {
         if text == "-" {
             Self::Stdin
         } else {

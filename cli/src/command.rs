@@ -1,11 +1,13 @@
 //! One file per command, each thin over the engine, and the runtime they share.
 
+mod child;
 mod completion;
 mod du;
 mod keys;
 mod man;
 mod run;
 mod serve;
+mod session;
 mod version;
 
 use std::process::ExitCode;
@@ -32,7 +34,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Command::Keys(args) => keys::keys(&config, &args).map(|()| 0),
             Command::Du(args) => du::du(&config, &args).await.map(|()| 0),
             Command::Version(args) => version::version(&config, &args).await.map(|()| 0),
-            Command::Serve(args) => serve::serve(&config, args).await.map(|()| 0),
+            Command::Serve(args) => serve::serve(&config, args).await,
+            Command::Session(args) => session::session(&config, args).await.map(|()| 0),
             Command::Completion(args) => completion::completion(&args).map(|()| 0),
             Command::Man => man::man().map(|()| 0),
         }

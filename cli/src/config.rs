@@ -80,14 +80,10 @@ pub(crate) struct ProgressFlags {
 /// Where and for whom to serve.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeFlags {
-    /// Address and port to listen on; port 0 takes a free one
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "DAGOP_LISTEN",
-        default_value = "127.0.0.1:8080"
-    )]
-    pub(crate) listen: SocketAddr,
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080, or a free
+    /// port for a COMMAND]
+    #[arg(long, value_name = "ADDR", env = "DAGOP_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
     /// User name that requests must give by basic authentication
     #[arg(
         long,
@@ -103,6 +99,16 @@ pub(crate) struct ServeFlags {
 pub(crate) struct Token(String);
 
 impl Token {
+    /// A new one that nobody can guess: 128 random bits in hex.
+    pub(crate) fn random() -> Result<Self, CliError> {
+        let mut bytes = [0_u8; 16];
+        getrandom::fill(&mut bytes)
+            .map_err(|error| CliError::failed(format!("no random numbers: {error}")))?;
+        Ok(Self(
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ))
+    }
+
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

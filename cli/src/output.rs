@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tempfile::NamedTempFile;
 
 use crate::error::CliError;
@@ -86,7 +88,40 @@ pub(crate) fn to_stdout(bytes: &[u8]) -> Result<(), CliError> {
 
 /// Writes to standard error, where nothing can be done about a failure.
 pub(crate) fn to_stderr(text: &str) {
-    _ = io::stderr().write_all(text.as_bytes());
+    _ = to_reader(text.as_bytes(), Reader::Present);
+}
+
+/// Who reads standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Somebody: a write waits for them.
+    Present,
+    /// A program that may hold a pipe and never read it: what it does not take is dropped.
+    Doubtful,
+}
+
+/// Bytes that a pipe which is ready for writing takes without blocking: `PIPE_BUF` of Linux.
+const PIPE_READY_BYTES: usize = 4096;
+
+/// How long a doubtful reader may be busy before text is dropped.
+const READER_BUSY_MAX: Duration = Duration::from_millis(500);
+
+/// Writes to standard error as its reader can take it.
+pub(crate) fn to_reader(bytes: &[u8], reader: Reader) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    if reader == Reader::Present {
+        return stderr.write_all(bytes);
+    }
+    // Not O_NONBLOCK: it would apply to everyone who shares this end of the pipe.
+    for piece in bytes.chunks(PIPE_READY_BYTES) {
+        let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
+        let limit = Timespec::try_from(READER_BUSY_MAX).map_err(io::Error::other)?;
+        if rustix::event::poll(&mut ready, Some(&limit))? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stderr.write_all(piece)?;
+    }
+    Ok(())
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> CliError {

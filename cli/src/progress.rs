@@ -3,7 +3,8 @@
 //! A thread of its own draws, so that a slow terminal slows down neither the engine nor the
 //! session's traffic. Each form is a [`Renderer`]: a state machine from events to bytes on a
 //! `Write`, which the tests feed with a recorded list. When standard error fails the events are
-//! read on and dropped.
+//! read on and dropped. Where nobody may be reading it, [`Reader::Doubtful`], so is what does not
+//! fit the pipe.
 
 mod json;
 mod model;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::config::ProgressMode;
 use crate::error::CliError;
+use crate::output::{self, Reader};
 
 /// Time between two frames of a live display: ten a second.
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
@@ -81,6 +83,7 @@ pub(crate) struct Display {
 pub(crate) fn start(
     mode: ProgressMode,
     colour: bool,
+    reader: Reader,
 ) -> Result<(UnboundedSender<Event>, Display), CliError> {
     let renderer: Box<dyn Renderer> = match mode {
         ProgressMode::Json => Box::new(json::Json),
@@ -94,7 +97,7 @@ pub(crate) fn start(
         .enable_time()
         .build();
     let runtime = runtime.map_err(cannot)?;
-    let work = move || runtime.block_on(draw(renderer, events, stopped));
+    let work = move || runtime.block_on(draw(renderer, events, stopped, reader));
     let thread = std::thread::Builder::new()
         .name("progress".into())
         .spawn(work)
@@ -115,8 +118,12 @@ async fn draw(
     mut renderer: Box<dyn Renderer>,
     mut events: UnboundedReceiver<Event>,
     mut stopped: oneshot::Receiver<()>,
+    reader: Reader,
 ) {
-    let mut out = Guarded { failed: false };
+    let mut out = Guarded {
+        failed: false,
+        reader,
+    };
     let mut frames = tokio::time::interval(FRAME_INTERVAL);
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut batch = Vec::new();
@@ -142,6 +149,7 @@ async fn draw(
 /// Standard error, until it fails for the first time.
 struct Guarded {
     failed: bool,
+    reader: Reader,
 }
 
 impl Guarded {
@@ -158,7 +166,7 @@ impl Guarded {
         let mut text = Vec::new();
         let written = step(&mut text).and_then(|()| match text.is_empty() {
             true => Ok(()),
-            false => io::stderr().lock().write_all(&text),
+            false => output::to_reader(&text, self.reader),
         });
         self.failed = written.is_err();
     }

@@ -45,8 +45,8 @@ pub struct ExecError {
     pub stderr: String,
 }
 
-/// Bytes of a failed step's output that an error carries.
-pub const OUTPUT_KEPT: usize = 128 * 1024;
+/// Bytes of a failed step's output that an error carries, as many as Dagger's.
+pub const OUTPUT_KEPT: usize = 100 * 1024;
 
 /// Bytes of a failed step's output that a message shows.
 const OUTPUT_SHOWN: usize = 2000;

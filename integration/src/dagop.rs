@@ -72,9 +72,15 @@ impl Dagop {
         I: IntoIterator,
         I::Item: AsRef<std::ffi::OsStr>,
     {
-        let mut command = Command::new(binary()?);
+        let mut command = self.program(binary()?);
+        command.args(arguments);
+        Ok(command)
+    }
+
+    /// Another program in the same place, with the same daemon.
+    pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
         command
-            .args(arguments)
             .current_dir(self.work())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -84,7 +90,7 @@ impl Dagop {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        Ok(command)
+        command
     }
 
     /// Runs the binary with `arguments` to its end.
@@ -276,7 +282,10 @@ fn read_all(stream: Option<impl std::io::Read>) -> Vec<u8> {
 
 /// The binary under test: the one `hack/test` built, or else this build's own,
 /// compiled on first use because cargo offers no binary of another package.
-fn binary() -> anyhow::Result<&'static Path> {
+///
+/// # Errors
+/// When it cannot be built.
+pub fn binary() -> anyhow::Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))

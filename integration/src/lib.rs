@@ -6,6 +6,7 @@
 //! - [`registry`]: the image registry of the test run, or a private one that
 //!   asks for a password.
 //! - [`dagop`]: runs the `dagop` binary and captures what it says.
+//! - [`sdk`]: Dagger's SDKs and the programs written with them.
 //! - [`server`]: `dagop serve` and a small HTTP client.
 //! - [`workspace`]: this repository: its root, its target folder, its files.
 //! - [`busybox`]: a root filesystem of one static program.
@@ -21,5 +22,6 @@ pub mod dagop;
 pub mod env;
 pub mod process;
 pub mod registry;
+pub mod sdk;
 pub mod server;
 pub mod workspace;

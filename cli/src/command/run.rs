@@ -15,7 +15,7 @@ use crate::config::{self, Config, ProgressMode};
 use crate::diagnostic::{self, Document};
 use crate::error::CliError;
 use crate::operations::{self, Answer};
-use crate::output::{self, Output};
+use crate::output::{self, Output, Reader};
 use crate::{json, progress, signal, variables};
 
 /// Largest document or variables file, in bytes.
@@ -40,7 +40,7 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> 
     let input = Input::read(&args)?;
     let output = Output::open(args.output.as_deref())?;
     let mode = config.progress(&args.progress);
-    let (events, display) = progress::start(mode, config.colour())?;
+    let (events, display) = progress::start(mode, config.colour(), Reader::Present)?;
     let cancel = signal::listen(events.clone())?;
     let options = SessionOptions {
         workdir: workdir(args.session.session_dir.as_deref())?,

@@ -14,7 +14,9 @@ mod folding;
 mod harness;
 mod layering;
 mod salt;
+mod sdk;
 mod secrets;
+mod session;
 mod tidy;
 
 /// The modules above, as text, so that the test can compare.

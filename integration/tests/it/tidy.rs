@@ -111,18 +111,20 @@ fn mode(file: &File<'_>, found: &mut Vec<String>) {
 }
 
 /// Files that may read the process's environment, besides tests and build scripts.
-const READ_ENVIRONMENT: [&str; 2] = [
+const READ_ENVIRONMENT: &[&str] = &[
     "cli/src/config.rs",
     // The default for secrets of the kind env://NAME, which are read when asked for.
     "dagop/src/engine.rs",
 ];
 
 /// Files that may start programs, besides tests and build scripts.
-const START_PROGRAMS: [&str; 2] = [
+const START_PROGRAMS: &[&str] = &[
     // Helpers of connections: ssh, docker, kubectl.
     "solver/src/backend/helper.rs",
     // Secrets of the kind cmd://COMMAND.
     "dagop/src/session/secrets.rs",
+    // The command that a session is served to.
+    "cli/src/command/child.rs",
 ];
 
 /// The needles are put together here, or this file would find itself.
