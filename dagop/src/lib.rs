@@ -38,6 +38,7 @@ pub mod salt;
 pub mod session;
 pub mod vertex;
 
+pub use dagql::{Digest, Literal, id, scheme, wire};
 pub use dagql::{Error as GraphQlError, Location, PathSegment, Request, Response};
 pub use engine::{
     DaemonInfo, DiskRecord, Engine, EngineOptions, EngineSession, SessionOptions, TlsOptions,

@@ -18,7 +18,7 @@
 //! - the *content* digest says what came out, where that is known ([`Id::content_digest`]); it
 //!   never enters our own recipe digests;
 //! - a *custom* digest replaces the recipe digest by fiat. Only genuine Dagger IDs have one; it
-//!   proves nothing, see [`Id::rehash`].
+//!   proves nothing, see [`Id::adopt`].
 //!
 //! Scope is structure: a call that is valid for one client, session or period only says so in an
 //! [`ImplicitInput`], which is part of the preimage and of the encoded ID, and inherited by
@@ -40,14 +40,16 @@ use thiserror::Error;
 
 use crate::digest::Digest;
 use crate::digest::scheme::Scheme;
-use crate::typeref::TypeRef;
+pub use crate::typeref::TypeRef;
 
 mod argument;
 mod call;
+mod diff;
 mod display;
 mod edit;
 mod release;
 mod term;
+mod translate;
 mod walk;
 
 #[cfg(test)]
@@ -55,8 +57,10 @@ pub(crate) mod tests;
 
 pub use argument::{ARGS_MAX, ArgSpec, Argument, ArgumentError, canonical_arguments};
 pub use call::{Call, ImplicitInput, Module, Scope};
+pub use diff::{Change, Diff, Difference, Part, Through, diff};
 pub use display::{DISPLAY_BYTES_MAX, PathSegment};
 pub use term::Term;
+pub use translate::AdoptError;
 
 /// An immutable chain of calls; clones share it. Equality, order and hash are those of the recipe
 /// digest.

@@ -15,8 +15,8 @@
 //! if one differs from what the text claims, if a call is missing, refers to itself, appears twice
 //! or is not needed, and if a [`Limits`] value is exceeded. The digest of an accepted ID under our
 //! rules is therefore a fact, not a claim. Under Dagger's rules a call may carry a custom or a
-//! content digest, which nobody can verify; [`Decoded::claims`] counts them and [`Id::rehash`]
-//! removes them.
+//! content digest, which nobody can verify; [`Decoded::claims`] counts them and [`Id::adopt`]
+//! refuses or removes them.
 //!
 //! **Cost.** Both directions take time and memory linear in the text, and neither recurses along
 //! the chain. Reading works on the undecoded bytes: they are scanned once for references, and each
@@ -36,12 +36,15 @@ use crate::typeref::TYPE_DEPTH_MAX;
 mod call;
 mod decode;
 mod encode;
+mod inspect;
 mod message;
 mod reader;
 mod table;
 
 #[cfg(test)]
 mod tests;
+
+pub use inspect::{Inspected, Inspection, Standing};
 
 /// The longest text accepted by default, in bytes; 100,000 calls are about 50 MiB.
 pub const TEXT_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -225,6 +228,21 @@ pub fn decode_typed(text: &str, ty: &str) -> Result<Decoded, WireError> {
 /// # Errors
 /// See [`WireError`].
 pub fn decode_within(text: &str, limits: &Limits) -> Result<Decoded, WireError> {
+    decode_bytes(&unwrap_text(text, limits)?, limits)
+}
+
+/// Reads an ID under the default limits and says of every call what its digest is worth, also
+/// where [`decode`] would refuse it for its digests. Only for showing: what it returns is no key.
+///
+/// # Errors
+/// Those of [`decode`] that are not about digests.
+pub fn inspect(text: &str) -> Result<Inspection, WireError> {
+    let limits = Limits::default();
+    inspect::dag(&unwrap_text(text, &limits)?, &limits)
+}
+
+/// The bytes under the base64.
+fn unwrap_text(text: &str, limits: &Limits) -> Result<Vec<u8>, WireError> {
     if text.len() > limits.text_bytes {
         return Err(WireError::Limit {
             what: "bytes",
@@ -234,7 +252,10 @@ pub fn decode_within(text: &str, limits: &Limits) -> Result<Decoded, WireError> 
     let bytes = STANDARD
         .decode(text)
         .map_err(|error| WireError::Base64(error.to_string()))?;
-    decode_bytes(&bytes, limits)
+    if bytes.is_empty() {
+        return Err(WireError::Empty);
+    }
+    Ok(bytes)
 }
 
 /// Reads and verifies an ID from the bytes under the base64. The caller has bounded their number.

@@ -36,6 +36,9 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// All schemes, in the order in which a reader tries them.
+    pub const ALL: [Self; 3] = [Self::Blake3, Self::Xxh3V1, Self::Xxh3V2];
+
     /// The rules themselves.
     #[must_use]
     pub fn rules(self) -> &'static dyn DigestScheme {

@@ -4,8 +4,6 @@
 //! the content digest, which belonged to another call, and, as Dagger does, drop (version 1) or
 //! keep (version 2) a custom digest.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::{Argument, Call, Id, IdError, ImplicitInput, Node};
@@ -84,7 +82,7 @@ impl Id {
         Ok(self.place_element(call))
     }
 
-    fn place_element(&self, call: Call) -> Self {
+    pub(super) fn place_element(&self, call: Call) -> Self {
         let scheme = self.scheme();
         match scheme.rules().element(self, call.nth()) {
             Some(digest) => {
@@ -182,46 +180,5 @@ impl Id {
             *custom,
             content,
         )
-    }
-
-    /// The same calls under other rules: every digest of the graph is computed anew, and the custom
-    /// and content digests that came with it, which prove nothing, are dropped. Takes time linear
-    /// in the number of distinct calls. Under Dagger's rules implicit inputs are kept but not
-    /// hashed.
-    #[must_use]
-    pub fn rehash(&self, scheme: Scheme) -> Self {
-        let Ok(id) = self.translate(scheme, |_, call| Ok::<_, Infallible>(call));
-        id
-    }
-
-    /// [`Self::rehash`], with each call adapted first. `adapt` gets the finished receiver and the
-    /// call, whose references are translated already. This is how a genuine Dagger ID enters our
-    /// cache: its absent arguments mean the schema's defaults, which
-    /// [`super::canonical_arguments`] writes out.
-    ///
-    /// # Errors
-    /// The first error of `adapt`.
-    pub fn translate<E>(
-        &self,
-        scheme: Scheme,
-        mut adapt: impl FnMut(Option<&Self>, Call) -> Result<Call, E>,
-    ) -> Result<Self, E> {
-        let order = self.post_order();
-        let mut done: HashMap<&Digest, Self> = HashMap::with_capacity(order.len());
-        for id in order {
-            let mapped = |old: &Self| {
-                let new = done.get(old.digest());
-                new.expect("a call comes after what it refers to").clone()
-            };
-            let receiver = id.receiver().map(&mapped);
-            let call = adapt(receiver.as_ref(), id.call().map_ids(&mapped))?;
-            let new = match receiver {
-                Some(list) if id.is_element() => list.place_element(call),
-                receiver => Self::place(scheme, receiver, call),
-            };
-            done.insert(id.digest(), new);
-        }
-        let id = done.remove(self.digest());
-        Ok(id.expect("the last call of the order is the ID itself"))
     }
 }

@@ -60,8 +60,9 @@ impl Id {
         modules
     }
 
-    /// Every distinct call of the graph, each after everything it refers to (receiver, module,
-    /// arguments that are not sensitive as well as those that are); this ID is the last.
+    /// Every distinct call of the graph, each after everything it refers to, in the order in which
+    /// one reads them: the receiver, the arguments (sensitive ones included), the module, the call.
+    /// This ID is the last.
     #[must_use]
     pub fn post_order(&self) -> Vec<&Self> {
         self.order(true)
@@ -89,7 +90,10 @@ impl Id {
                         continue;
                     }
                     pending.push(Step::Leave(id));
+                    let from = pending.len();
                     id.for_each_reference(sensitive, &mut |next| pending.push(Step::Enter(next)));
+                    // The stack is popped from the end.
+                    pending[from..].reverse();
                 }
             }
         }
@@ -109,15 +113,15 @@ impl Id {
         if let Some(receiver) = self.receiver() {
             visit(receiver);
         }
-        if let Some(module) = self.module() {
-            visit(module.id());
-        }
         for argument in self
             .args()
             .iter()
             .filter(|argument| sensitive || !argument.is_sensitive())
         {
             argument.value().for_each_id(visit);
+        }
+        if let Some(module) = self.module() {
+            visit(module.id());
         }
     }
 }

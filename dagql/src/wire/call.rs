@@ -141,6 +141,22 @@ pub(super) struct Parsed<'a> {
     pub(super) content: Option<Digest>,
 }
 
+impl Parsed<'_> {
+    /// The call as `scheme` knows it: without what did not exist under those rules, which would
+    /// otherwise enter unverified.
+    pub(super) fn under(mut self, scheme: Scheme) -> Result<Self, WireError> {
+        match (scheme, self.content.take()) {
+            (Scheme::Blake3, Some(content)) => return Err(WireError::Claim(content)),
+            (Scheme::Xxh3V2, content) => self.content = content,
+            _ => {}
+        }
+        if scheme != Scheme::Blake3 {
+            self.call = self.call.with_implicit_inputs(Vec::new());
+        }
+        Ok(self)
+    }
+}
+
 /// Names and types that occur in many calls and are kept once.
 #[derive(Default)]
 pub(super) struct Names<'a> {
@@ -228,7 +244,6 @@ type Resolve<'r, 'a> = &'r mut dyn FnMut(&'a str) -> Result<Id, WireError>;
 /// Reads a call that [`scan`] has accepted.
 pub(super) fn parse<'a>(
     bytes: &'a [u8],
-    scheme: Scheme,
     names: &mut Names<'a>,
     resolve: Resolve<'_, 'a>,
 ) -> Result<Parsed<'a>, WireError> {
@@ -258,19 +273,12 @@ pub(super) fn parse<'a>(
             (9, value) => once(&mut digest, value.text()?)?,
             (10, value) => once(&mut view, names.text(value.text()?))?,
             (11, value) => once(&mut custom, value.boolean()?)?,
-            (12, value) if scheme != Scheme::Xxh3V1 => {
-                once(&mut content, Digest::parse(value.text()?)?)?;
-            }
-            (100, value) if scheme == Scheme::Blake3 => {
-                inputs.push(parse_input(value.bytes()?, names)?);
-            }
+            (12, value) => once(&mut content, Digest::parse(value.text()?)?)?,
+            (100, value) => inputs.push(parse_input(value.bytes()?, names)?),
             _ => {}
         }
     }
     let digest = digest.unwrap_or("");
-    if let Some(content) = content.as_ref().filter(|_| scheme == Scheme::Blake3) {
-        return Err(WireError::Claim(content.clone()));
-    }
     if !inputs.is_sorted_by(|left, right| left.name() < right.name()) {
         return Err(malformed(
             "implicit inputs that are not sorted and distinct".to_owned(),

@@ -77,26 +77,8 @@ impl<'t, 'a> Build<'t, 'a> {
     }
 
     fn build(&mut self, at: usize) -> Result<Id, WireError> {
-        let (key, bytes) = self.table.call(at);
-        let mut references = self.table.references(at).iter();
-        let built = &self.built;
-        let mut resolve = |digest: &'a str| {
-            // Both passes see the references in the order of the bytes. Should that ever change,
-            // this must not pass.
-            let reference = references
-                .next()
-                .filter(|next| std::ptr::eq(next.digest, digest));
-            let id = reference.and_then(|reference| built[reference.call].clone());
-            id.ok_or_else(|| malformed(format!("the reference {} is ambiguous", quote(digest))))
-        };
-        let parsed = call::parse(bytes, self.scheme, &mut self.names, &mut resolve)?;
-        if parsed.digest != key {
-            return Err(WireError::Mismatch {
-                key: quote(key),
-                inner: quote(parsed.digest),
-            });
-        }
-        self.verify(parsed)
+        let parsed = parse(self.table, at, &self.built, &mut self.names)?;
+        self.verify(parsed.under(self.scheme)?)
     }
 
     /// Compares the claimed digest with the computed one, or counts the claim where there is
@@ -116,11 +98,7 @@ impl<'t, 'a> Build<'t, 'a> {
                 return Err(WireError::Claim(digest));
             }
             let id = Id::with_known_digest(self.scheme, receiver, call, digest, true, content);
-            let element = id
-                .receiver()
-                .filter(|_| id.is_element())
-                .and_then(|list| rules.element(list, id.nth()));
-            let proven = element.as_ref() == Some(id.digest()) && id.content_digest().is_none();
+            let proven = id.has_element_digest() && id.content_digest().is_none();
             self.claims += usize::from(!proven);
             return Ok(id);
         }
@@ -146,4 +124,32 @@ impl<'t, 'a> Build<'t, 'a> {
             content,
         ))
     }
+}
+
+/// Parses the call at `at`, whose references are already built.
+pub(super) fn parse<'a>(
+    table: &Table<'a>,
+    at: usize,
+    built: &[Option<Id>],
+    names: &mut Names<'a>,
+) -> Result<Parsed<'a>, WireError> {
+    let (key, bytes) = table.call(at);
+    let mut references = table.references(at).iter();
+    let mut resolve = |digest: &'a str| {
+        // Both passes see the references in the order of the bytes. Should that ever change, this
+        // must not pass.
+        let reference = references
+            .next()
+            .filter(|next| std::ptr::eq(next.digest, digest));
+        let id = reference.and_then(|reference| built[reference.call].clone());
+        id.ok_or_else(|| malformed(format!("the reference {} is ambiguous", quote(digest))))
+    };
+    let parsed = call::parse(bytes, names, &mut resolve)?;
+    if parsed.digest != key {
+        return Err(WireError::Mismatch {
+            key: quote(key),
+            inner: quote(parsed.digest),
+        });
+    }
+    Ok(parsed)
 }

@@ -256,17 +256,52 @@ fn a_translated_id_gets_the_defaults_of_the_schema() {
         (container(scheme), call)
     };
     let (receiver, dagger) = call(V1);
-    let translated = receiver
-        .append(dagger.clone())
-        .translate(Scheme::Blake3, adapt)
-        .unwrap();
+    let translated = receiver.append(dagger.clone()).adopt(adapt).unwrap();
     let (receiver, ours) = call(Scheme::Blake3);
     assert_eq!(translated, receiver.append(ours.arg("expand", false)));
 
-    let unknown = container(V1)
-        .append(dagger.arg("what", true))
-        .translate(Scheme::Blake3, adapt);
-    assert_eq!(unknown.unwrap_err().to_string(), "unknown argument `what`");
+    let unknown = container(V1).append(dagger.arg("what", true)).adopt(adapt);
+    assert_eq!(
+        unknown.unwrap_err().to_string(),
+        "the call `Container.withWorkdir`: unknown argument `what`"
+    );
+    // One of ours is not touched: its absent arguments are null.
+    let (receiver, ours) = call(Scheme::Blake3);
+    let ours = receiver.append(ours);
+    assert_eq!(ours.adopt(adapt).unwrap(), ours);
+}
+
+#[test]
+fn an_assigned_digest_is_not_adopted_except_an_elements() {
+    let as_is = |_: Option<&Id>, call: Call| Ok::<_, ArgumentError>(call);
+    for ours in [
+        with_mounted_directory as fn(Scheme) -> Id,
+        all,
+        foo,
+        |scheme| variables(scheme).select_nth(1).unwrap(),
+    ] {
+        for scheme in [Scheme::Blake3, V1, V2] {
+            assert_eq!(ours(scheme).adopt(as_is).unwrap(), ours(Scheme::Blake3));
+        }
+    }
+    let scoped = from(V1).with_custom_digest(golden::empty_sha256()).unwrap();
+    let error = scoped.append(with_exec(V1).call().clone()).adopt(as_is);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        format!(
+            "the call `Container.from` was given the digest {}, which cannot be recomputed",
+            golden::empty_sha256()
+        )
+    );
+    let element = variables(V1).select_nth(1).unwrap();
+    let moved = element.with_custom_digest(golden::empty_sha256()).unwrap();
+    assert!(moved.adopt(as_is).is_err());
+    // What came out says nothing about what was asked.
+    let content = directory(V2).with_content_digest(Some(golden::empty_sha256()));
+    let sub = Call::new("directory", "Directory!".parse().unwrap()).arg("path", "src");
+    let ours = content.append(sub.clone()).adopt(as_is).unwrap();
+    assert_eq!(ours, directory(Scheme::Blake3).append(sub));
+    assert!(ours.chain().all(|id| id.content_digest().is_none()));
 }
 
 #[test]
