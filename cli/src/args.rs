@@ -50,6 +50,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show the calls of a recorded build with their keys and outcomes
     Keys(KeysArgs),
+    /// Show what the IDs of objects call, whether they are true, and where two part
+    #[command(subcommand)]
+    Id(IdCommand),
     /// Show what the daemon's cache holds
     Du(DuArgs),
     /// Show the versions of dagop, its API and the daemon
@@ -101,6 +104,42 @@ pub(crate) struct KeysArgs {
     #[arg(value_name = "BUILD", default_value = "last")]
     pub(crate) build: String,
     /// Print the whole report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dagop id`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdCommand {
+    /// Show an ID as a list of calls with their digests
+    Decode(IdArgs),
+    /// Compute every digest anew; exit code 1 if one is wrong
+    Verify(IdArgs),
+    /// Show the first call in which two IDs differ; exit code 1 if they do
+    Diff(IdDiffArgs),
+}
+
+/// `dagop id decode` and `dagop id verify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct IdArgs {
+    /// Encoded ID; `@FILE` reads it from a file, `-` from standard input
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<IdSource>,
+    /// Print an array with one object per ID
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dagop id diff`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct IdDiffArgs {
+    /// Encoded ID; `@FILE` reads it from a file, `-` from standard input
+    #[arg(value_name = "A")]
+    pub(crate) left: IdSource,
+    /// The ID to compare with it
+    #[arg(value_name = "B")]
+    pub(crate) right: IdSource,
+    /// Print the difference as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -181,6 +220,27 @@ impl From<OsString> for Source {
             Self::Stdin
         } else {
             Self::File(text.into())
+        }
+    }
+}
+
+/// An encoded ID, or where it is: IDs are longer than a command line may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum IdSource {
+    Text(String),
+    In(Source),
+}
+
+impl From<std::ffi::OsString> for IdSource {
+    fn from(text: std::ffi::OsString) -> Self {
+        match text.as_encoded_bytes() {
+            b"-" => Self::In(Source::Stdin),
+            [b'@', file @ ..] => {
+                use std::os::unix::ffi::OsStrExt as _;
+                Self::In(Source::File(std::ffi::OsStr::from_bytes(file).into()))
+            }
+            // What is no text is no base64 either, and refused as such.
+            _ => Self::Text(text.to_string_lossy().into_owned()),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod child;
 mod completion;
 mod du;
+mod id;
 mod keys;
 mod man;
 mod run;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         match command {
             Command::Run(args) => run::run(&config, args).await,
             Command::Keys(args) => keys::keys(&config, &args).map(|()| 0),
+            Command::Id(command) => id::id(&command),
             Command::Du(args) => du::du(&config, &args).await.map(|()| 0),
             Command::Version(args) => version::version(&config, &args).await.map(|()| 0),
             Command::Serve(args) => serve::serve(&config, args).await,
