@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Call, Id, Module};
 use crate::digest::Digest;
-use crate::digest::scheme::Scheme;
+use crate::digest::scheme::{Blake3, DigestScheme, Scheme};
 use crate::literal::Literal;
 
 /// How two IDs differ.
@@ -447,14 +447,11 @@ impl<'a> Counts<'a> {
     }
 }
 
-/// A digest of the call itself: what it refers to is left out.
+/// A digest of the call itself: what it refers to is left out, as in a [`super::Term`].
 fn alone(id: &Id) -> Digest {
-    let nothing = Id::root(Call::new("_", crate::TypeRef::named("_")));
-    let call = id.call().map_ids(&|_| nothing.clone());
-    let own = Scheme::Blake3.rules().call(None, &call);
+    let mut preimage = Vec::with_capacity(512);
+    Blake3.term_preimage(id, &mut preimage);
     let custom = id.has_custom_digest() && !id.has_element_digest();
     let assigned = if custom { id.digest().as_str() } else { "" };
-    Scheme::Blake3
-        .rules()
-        .strings("call alone", &[own.as_str(), assigned])
+    Blake3.parts("call alone", &[&preimage, assigned.as_bytes()])
 }

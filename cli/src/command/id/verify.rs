@@ -178,7 +178,8 @@ mod tests {
               blake3-v1  blake3:febd65c87e3549c6a2f00df2200b542fa9943420c2323fa3de42d4b01732885f
               xxh3-v1    xxh3:2f4eb3b561ca43f9
               xxh3-v2    xxh3:2f4eb3b561ca43f9
-        "#]].assert_eq(&text);
+        "#]]
+        .assert_eq(&text);
         let (json, code) = verify(&[given(&forged())], true).unwrap();
         assert_eq!(code, 1);
         expect![[r#"
