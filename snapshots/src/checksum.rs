@@ -44,10 +44,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub(crate) use header::summer;
-pub(crate) use records::Records;
-use records::{Node, Record, find};
+pub(crate) use records::{Node, Records};
+use records::{Record, find};
 pub use select::Selection;
-pub(crate) use sum::{SUM_LEN, Sum, Summer};
+pub(crate) use sum::{Sum, Summer};
 
 use crate::digest::Digest;
 use crate::patterns::{PatternError, clean};

@@ -25,14 +25,11 @@ pub(super) struct Record {
 }
 
 /// What a query needs to know of an entry.
-pub(super) enum Node {
+pub(crate) enum Node {
     /// A directory and the digest of its header.
-    Dir {
-        header: Sum,
-    },
-    Link {
-        target: Box<[u8]>,
-    },
+    Dir { header: Sum },
+    /// A symbolic link, which a path may lead through.
+    Link { target: Box<[u8]> },
     /// A file that may have to be read.
     File(Box<Meta>),
     /// Anything whose digest is known.
@@ -62,11 +59,6 @@ impl Records {
         digest: Option<Sum>,
         profile: &Profile,
     ) {
-        while let Some(top) = self.open.last()
-            && !is_below(&path, &self.list[*top].path)
-        {
-            self.close();
-        }
         let leaf = |known: Option<Sum>| known.unwrap_or_else(|| summer(&meta, profile).finish());
         let (node, digest) = match &meta.kind {
             Kind::Dir => {
@@ -83,6 +75,16 @@ impl Records {
             Kind::File { .. } if digest.is_none() => (Node::File(Box::new(meta)), None),
             _ => (Node::Known, Some(leaf(digest))),
         };
+        self.add(path, node, digest);
+    }
+
+    /// Adds the next entry in walk order, which is a directory or has a digest.
+    pub(crate) fn add(&mut self, path: Box<[u8]>, node: Node, digest: Option<Sum>) {
+        while let Some(top) = self.open.last()
+            && !is_below(&path, &self.list[*top].path)
+        {
+            self.close();
+        }
         if matches!(node, Node::Dir { .. }) {
             self.open.push(self.list.len());
         }
