@@ -103,6 +103,8 @@ pub struct Rules {
     pub follow_nested: bool,
     /// Before v0.13 a scan recorded device numbers.
     pub scan_devices: bool,
+    /// From v0.26 on a selection can require paths.
+    pub required_paths: bool,
 }
 
 impl Rules {
@@ -111,6 +113,7 @@ impl Rules {
         relative_list: true,
         follow_nested: false,
         scan_devices: false,
+        required_paths: true,
     };
 
     /// The rules of BuildKit v0.`minor`.
@@ -119,6 +122,7 @@ impl Rules {
             relative_list: minor >= 26,
             follow_nested: minor < 25,
             scan_devices: minor < 13,
+            required_paths: minor >= 26,
         }
     }
 }
@@ -198,6 +202,28 @@ impl<'t> Checksums<'t> {
             .resolve(key.as_bytes(), follow)?
             .ok_or_else(|| ChecksumError::NotFound(absolute(&key)))?;
         self.digest_of(at).map(Digest::from)
+    }
+
+    /// What a vertex adds to its key for an input of which it reads `selectors`: the digest over the
+    /// digests of each, joined by NUL. Without selectors, that of the whole tree.
+    ///
+    /// The paths are made absolute and clean, as the daemon does, so a trailing slash does not matter.
+    ///
+    /// # Errors
+    /// As of each selector.
+    pub fn content<'s>(
+        &self,
+        selectors: impl IntoIterator<Item = (&'s str, &'s Selection)>,
+    ) -> Result<Digest, ChecksumError> {
+        let mut digests = Vec::new();
+        for (path, selection) in selectors {
+            digests.push(self.filtered(&clean(&format!("/{path}")), selection)?);
+        }
+        if digests.is_empty() {
+            digests.push(self.plain("/", false)?);
+        }
+        let texts: Vec<&str> = digests.iter().map(Digest::as_str).collect();
+        Ok(Digest::sha256(texts.join("\0")))
     }
 
     /// Position of the entry that a path leads to, `None` when there is none.

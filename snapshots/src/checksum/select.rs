@@ -37,6 +37,9 @@ pub struct Selection {
     pub include: Vec<String>,
     /// Not what matches.
     pub exclude: Vec<String>,
+    /// Each must be the beginning of a selected path, as it is spelled in the list; only asked of a
+    /// selection that is not plain, and only by releases that know it ([`Rules::required_paths`](super::Rules)).
+    pub required: Vec<String>,
 }
 
 impl Selection {
@@ -123,6 +126,13 @@ impl Checksums<'_> {
             return self.plain(path, selection.follow_links);
         }
         let (prefix, listed) = self.list(path, selection)?;
+        let missing = selection.required.iter().find(|required| {
+            let found = |item: &Listed| item.path.starts_with(required.as_bytes());
+            !listed.iter().any(found)
+        });
+        if let Some(missing) = missing.filter(|_| self.profile.rules.required_paths) {
+            return Err(ChecksumError::NotFound(missing.clone()));
+        }
         self.digest_list(path, &prefix, &listed)
     }
 

@@ -23,6 +23,7 @@ pub(super) fn select(
         follow_links: follow,
         include: owned(include),
         exclude: owned(exclude),
+        required: Vec::new(),
     }
 }
 
@@ -242,6 +243,46 @@ fn a_trailing_slash_leaves_the_directory_itself_out() {
     tree = tree.dir("d", 0o700);
     assert_eq!(scan(&tree).filtered("/d/", &include).unwrap(), inside);
     assert_ne!(scan(&tree).filtered("/d", &include).unwrap(), with);
+}
+
+#[test]
+fn required_paths_begin_a_selected_path() {
+    let tree = reference();
+    let sums = scan(&tree);
+    let mut selection = select(false, false, &["g*"], &[]);
+    let digest = sums.filtered("/d", &selection).unwrap();
+    selection.required = vec!["/d/g".to_owned(), "/d".to_owned()];
+    assert_eq!(sums.filtered("/d", &selection).unwrap(), digest);
+    // Selected is what the patterns leave, not what exists.
+    selection.required.push("/d/f".to_owned());
+    let error = sums.filtered("/d", &selection).unwrap_err();
+    assert_eq!(error.to_string(), "\"/d/f\": not found");
+    let mut old = Profile::SNAPSHOT;
+    old.rules = Rules::of_minor(25);
+    let old = Checksums::new(&tree, old).unwrap();
+    assert!(old.filtered("/d", &selection).is_ok());
+}
+
+#[test]
+fn the_content_of_selectors_is_a_digest_of_digests() {
+    let tree = reference();
+    let sums = scan(&tree);
+    let (plain, text) = (Selection::default(), select(true, false, &[], &[]));
+    check(
+        sums.content([("d/", &plain)]),
+        "e73143eb027c89db65e229f670162474cb09acffdabd2de637782e14be92a37f",
+    );
+    let joined = format!(
+        "{}\0{}",
+        sums.plain("/d", false).unwrap(),
+        sums.filtered("/d/*.txt", &text).unwrap()
+    );
+    assert_eq!(
+        sums.content([("d", &plain), ("d/*.txt", &text)]).unwrap(),
+        Digest::sha256(joined)
+    );
+    let root = sums.plain("/", false).unwrap();
+    assert_eq!(sums.content([]).unwrap(), Digest::sha256(root.as_str()));
 }
 
 #[test]

@@ -367,10 +367,14 @@ pub(super) fn remove_below<T>(map: &mut BTreeMap<Key, T>, key: &[u8]) {
     }
 }
 
-/// What the system makes of a header: links have no mode of their own.
+/// What the system makes of a header: links have no mode of their own, and only files and
+/// directories have attributes of users.
 fn as_created(mut meta: Meta) -> Meta {
     if matches!(meta.kind, Kind::Symlink { .. }) {
         meta.mode = 0o777;
+    }
+    if !matches!(meta.kind, Kind::File { .. } | Kind::Dir) {
+        meta.xattrs.retain(|name, _| !name.starts_with(b"user."));
     }
     meta
 }

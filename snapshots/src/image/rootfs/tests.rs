@@ -42,7 +42,7 @@ fn layer_of(store: &Memory, steps: &[Step<'_>]) -> Layer {
         for step in steps {
             match step {
                 Step::Dir(path, mode) => {
-                    writer.append(Path::new(path), &Meta::new(Kind::Dir, *mode))?
+                    writer.append(Path::new(path), &Meta::new(Kind::Dir, *mode))?;
                 }
                 Step::File(path, mode, data) => {
                     let size = data.len() as u64;
