@@ -125,7 +125,22 @@ pub struct PlannedVertex {
     pub kind: VertexKind,
     /// The cache map digest the daemon will compute, where the op alone determines it.
     pub predicted_cache_map: Option<String>,
+    /// What it asks for; the ledger describes it where it is new.
+    #[serde(skip)]
+    pub operation: Option<Operation>,
 }
+
+/// A vertex of LLB, equal to another if its digest is.
+#[derive(Clone, Debug)]
+pub struct Operation(pub std::sync::Arc<solver::llb::Vertex>);
+
+impl PartialEq for Operation {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.digest() == other.0.digest()
+    }
+}
+
+impl Eq for Operation {}
 
 /// How the engine came by a call's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -421,6 +421,7 @@ fn planned(vertex: &Arc<solver::llb::Vertex>) -> event::PlannedVertex {
         name: vertex.name(),
         kind: vertex_kind(vertex),
         predicted_cache_map: solver::cachemap::digest(vertex).map(|d| d.to_string()),
+        operation: Some(event::Operation(Arc::clone(vertex))),
     }
 }
 

@@ -6,7 +6,7 @@ pub mod text;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{BuildRow, CallRow, Error, Reader, VertexRow};
+use crate::ledger::{BuildRow, CacheRows, CallRow, Error, Reader, VertexRow};
 
 pub use summary::Summary;
 
@@ -21,6 +21,8 @@ pub struct Report {
     pub calls: Vec<CallRow>,
     /// Its vertices, in order of start.
     pub vertices: Vec<VertexRow>,
+    /// What is known of the cache for its vertices.
+    pub cache: CacheRows,
     /// What went wrong with the record itself, one sentence each.
     pub notices: Vec<String>,
 }
@@ -30,6 +32,7 @@ impl Report {
         build: BuildRow,
         calls: Vec<CallRow>,
         vertices: Vec<VertexRow>,
+        cache: CacheRows,
         notices: Vec<String>,
     ) -> Self {
         let summary = Summary::of(&build, &calls, &vertices);
@@ -38,6 +41,7 @@ impl Report {
             summary,
             calls,
             vertices,
+            cache,
             notices,
         }
     }
@@ -47,7 +51,8 @@ impl Report {
         let build = ledger.find(build)?;
         let calls = ledger.calls(&build.id)?;
         let vertices = ledger.vertices(&build.id)?;
-        Ok(Self::new(build, calls, vertices, Vec::new()))
+        let cache = ledger.cache(&build.id)?;
+        Ok(Self::new(build, calls, vertices, cache, Vec::new()))
     }
 
     /// One line per call: what it was, what became of it, and its keys across the layers.
@@ -104,6 +109,7 @@ mod tests {
             )
         };
         let vertex = VertexRow {
+            number: 0,
             raw: "sha256:aaaa".into(),
             canonical: make.canonical.clone(),
             name: "make".into(),
@@ -115,6 +121,7 @@ mod tests {
             completed_ms: Some(65_000),
         };
         let build = BuildRow {
+            number: Some(7),
             id: "0123456789abcdef".into(),
             state: BuildState::Succeeded,
             started_ms: 900,
@@ -129,7 +136,7 @@ mod tests {
             make,
             call(3, "stdout", Outcome::Hit),
         ];
-        Report::new(build, calls, vec![vertex], Vec::new())
+        Report::new(build, calls, vec![vertex], CacheRows::default(), Vec::new())
     }
 
     #[test]
@@ -149,7 +156,13 @@ mod tests {
     fn zero_executed_is_always_said() {
         let mut report = sample();
         report.vertices[0].outcome = Outcome::Cached;
-        let report = Report::new(report.build, report.calls, report.vertices, Vec::new());
+        let report = Report::new(
+            report.build,
+            report.calls,
+            report.vertices,
+            CacheRows::default(),
+            Vec::new(),
+        );
         let line = report.summary.line();
         assert!(line.contains("1 vertex (0 executed, 1 cached)"), "{line}");
     }

@@ -27,6 +27,7 @@ mod exec;
 mod file;
 mod graph;
 mod json;
+mod operation;
 mod profile;
 mod source;
 
@@ -34,6 +35,7 @@ use proto::pb;
 
 pub use self::{
     content::ContentSelector,
+    operation::operation,
     profile::Profile,
     source::{Resolved, chain},
 };

@@ -40,6 +40,7 @@ fn lowered(call: u64, raws: &[(&str, &str, VertexKind)]) -> Event {
         name: (*name).into(),
         kind: *kind,
         predicted_cache_map: None,
+        operation: None,
     });
     Event::Lowered(Lowered {
         call,

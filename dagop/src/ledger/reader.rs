@@ -1,14 +1,24 @@
 //! Reading the ledger: the builds there are, and the rows of one.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Row};
 
-use super::row::{BuildRow, BuildState, CallRow, VertexRow};
+use super::column::{digest, list, optional, optional_digest, pack, unsigned, word};
+use super::listing::{Change, Entry, Trees};
+use super::operations::Unpacker;
+use super::row::{
+    BuildRow, BuildState, CacheRows, CallRow, ContentRow, Evidence, LayerRow, OperationRow,
+    RecordRow, SourceRow, TreeRow, VertexRow,
+};
 use super::{DagOpKind, Error, Outcome, VertexKind, schema};
 
 /// Ids named when a prefix is ambiguous.
 const CANDIDATES_MAX: u32 = 5;
+
+/// Digits of the largest text that may be a build's number rather than the beginning of an id.
+const NUMBER_DIGITS_MAX: usize = 6;
 
 /// A connection that only reads. Needs no daemon and disturbs no build.
 #[derive(Debug)]
@@ -33,7 +43,8 @@ impl Reader {
         self.rows(sql, [i64::try_from(count).unwrap_or(i64::MAX)], build_row)
     }
 
-    /// The build called `name`: an id, the beginning of one, or `last` for the newest.
+    /// The build called `name`: `last` for the newest, a number, an id, or the beginning of one.
+    /// A text of a few digits is a number where there is such a build.
     pub fn find(&self, name: &str) -> Result<BuildRow, Error> {
         if name == "last" {
             let newest = self.builds(1)?.pop();
@@ -42,6 +53,12 @@ impl Reader {
         // An id is hexadecimal, so anything else, wildcards included, begins none.
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(Error::NotFound(name.to_owned()));
+        }
+        if let (true, Ok(number)) = (name.len() <= NUMBER_DIGITS_MAX, name.parse::<u32>()) {
+            let sql = "SELECT * FROM builds WHERE number = ?1";
+            if let Some(build) = self.rows(sql, [number], build_row)?.pop() {
+                return Ok(build);
+            }
         }
         let sql =
             "SELECT * FROM builds WHERE id LIKE ?1 || '%' ORDER BY started_ms DESC, id LIMIT ?2";
@@ -58,24 +75,167 @@ impl Reader {
 
     /// The calls of a build, in order of start.
     pub fn calls(&self, build: &str) -> Result<Vec<CallRow>, Error> {
-        let sql = "SELECT calls.*, vertices.canonical, vertices.predicted_cache_map
-            FROM calls LEFT JOIN vertices
-            ON vertices.build = calls.build AND vertices.raw = calls.vertex
-            WHERE calls.build = ?1 ORDER BY call";
-        self.rows(sql, [build], call_row)
+        let raws = self.raws(build)?;
+        let sql = "SELECT c.*, r.display, coalesce(c.path, r.path) AS full_path, r.scopes,
+                iif(v.planned, coalesce(v.canonical, v.raw), NULL) AS canonical,
+                coalesce(v.cache_map, o.cache_map) AS cache_map
+            FROM builds b JOIN calls c ON c.build = b.number
+            JOIN requests r ON r.call_key = c.call_key
+            LEFT JOIN vertices v ON v.build = c.build AND v.number = c.vertex
+            LEFT JOIN operations o ON v.planned AND o.digest = coalesce(v.canonical, v.raw)
+            WHERE b.id = ?1 ORDER BY c.call";
+        self.rows(sql, [build], |row| call_row(row, &raws))
     }
 
     /// The vertices of a build, in order of start; those that never started last.
     pub fn vertices(&self, build: &str) -> Result<Vec<VertexRow>, Error> {
-        let sql = "SELECT * FROM vertices WHERE build = ?1 ORDER BY started_ms NULLS LAST, raw";
-        self.rows(sql, [build], vertex_row)
+        let sql = "SELECT v.*, coalesce(v.name, o.name) AS full_name,
+                iif(v.planned, coalesce(v.canonical, v.raw), NULL) AS full_canonical,
+                coalesce(v.cache_map, o.cache_map) AS full_cache_map
+            FROM builds b JOIN vertices v ON v.build = b.number
+            LEFT JOIN operations o ON v.planned AND o.digest = coalesce(v.canonical, v.raw)
+            WHERE b.id = ?1";
+        let mut vertices = self.rows(sql, [build], vertex_row)?;
+        vertices.sort_by(VertexRow::by_start);
+        Ok(vertices)
+    }
+
+    /// All that is known of the cache for a build.
+    pub fn cache(&self, build: &str) -> Result<CacheRows, Error> {
+        Ok(CacheRows {
+            records: self.records(build)?,
+            layers: self.layers(build)?,
+            contents: self.contents(build)?,
+            sources: self.sources(build)?,
+            trees: self.trees(build)?,
+        })
+    }
+
+    /// What the cache is known to hold for the vertices of a build.
+    pub fn records(&self, build: &str) -> Result<Vec<RecordRow>, Error> {
+        let raws = self.raws(build)?;
+        let sql = "SELECT r.* FROM builds b JOIN records r ON r.build = b.number
+            WHERE b.id = ?1 ORDER BY r.number";
+        self.rows(sql, [build], |row| {
+            Ok(RecordRow {
+                vertex: raw_of(row, &raws)?,
+                output: unsigned(row, "output")?,
+                evidence: word(row, "evidence", Evidence::parse)?,
+                digest: digest(row, "digest")?,
+                canonical: optional_digest(row, "canonical")?,
+                layer: optional(row, "layer")?,
+            })
+        })
+    }
+
+    /// The layers that the records of a build name, parents first.
+    pub fn layers(&self, build: &str) -> Result<Vec<LayerRow>, Error> {
+        let sql = "SELECT l.* FROM builds b JOIN layers l ON l.build = b.number
+            WHERE b.id = ?1 ORDER BY l.number";
+        self.rows(sql, [build], |row| {
+            Ok(LayerRow {
+                number: unsigned(row, "number")?,
+                parent: optional(row, "parent")?,
+                blob: digest(row, "blob")?,
+                diff_id: optional_digest(row, "diff_id")?,
+                chain_id: optional_digest(row, "chain_id")?,
+                size: optional(row, "size")?,
+                media_type: row.get("media_type")?,
+            })
+        })
+    }
+
+    /// The content of the inputs of a build's vertices, where it is known.
+    pub fn contents(&self, build: &str) -> Result<Vec<ContentRow>, Error> {
+        let raws = self.raws(build)?;
+        let sql = "SELECT c.* FROM builds b JOIN contents c ON c.build = b.number
+            WHERE b.id = ?1 ORDER BY c.vertex, c.input, c.evidence";
+        self.rows(sql, [build], |row| {
+            Ok(ContentRow {
+                vertex: raw_of(row, &raws)?,
+                input: unsigned(row, "input")?,
+                record: digest(row, "record")?,
+                evidence: word(row, "evidence", Evidence::parse)?,
+            })
+        })
+    }
+
+    /// What names stood for in a build, in the order in which they were asked for.
+    pub fn sources(&self, build: &str) -> Result<Vec<SourceRow>, Error> {
+        let sql = "SELECT s.* FROM builds b JOIN sources s ON s.build = b.number
+            WHERE b.id = ?1 ORDER BY s.number";
+        self.rows(sql, [build], |row| {
+            Ok(SourceRow {
+                kind: word(row, "kind", VertexKind::parse)?,
+                asked: row.get("asked")?,
+                resolved: row.get("resolved")?,
+            })
+        })
+    }
+
+    /// The trees that the local sources of a build gave.
+    pub fn trees(&self, build: &str) -> Result<Vec<TreeRow>, Error> {
+        let raws = self.raws(build)?;
+        let sql = "SELECT t.* FROM builds b JOIN trees t ON t.build = b.number
+            WHERE b.id = ?1 ORDER BY t.vertex";
+        self.rows(sql, [build], |row| {
+            Ok(TreeRow {
+                vertex: raw_of(row, &raws)?,
+                listing: digest(row, "listing")?,
+            })
+        })
+    }
+
+    /// The operations of a build's vertices, by canonical digest.
+    pub fn operations(&self, build: &str) -> Result<HashMap<String, OperationRow>, Error> {
+        let mut unpacker = Unpacker::default();
+        // In order of their packs, so that each is expanded once.
+        let sql = "SELECT DISTINCT o.* FROM builds b JOIN vertices v ON v.build = b.number
+            JOIN operations o ON v.planned AND o.digest = coalesce(v.canonical, v.raw)
+            WHERE b.id = ?1 ORDER BY o.pack, o.at";
+        let rows = self.rows(sql, [build], |row| unpacker.read(&self.connection, row))?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.digest.clone(), row))
+            .collect())
+    }
+
+    /// The operation with this canonical digest, of whatever build.
+    pub fn operation(&self, canonical: &str) -> Result<Option<OperationRow>, Error> {
+        let sql = "SELECT * FROM operations WHERE digest = ?1";
+        let mut unpacker = Unpacker::default();
+        let read = |row: &Row<'_>| unpacker.read(&self.connection, row);
+        Ok(self.rows(sql, [pack(canonical)], read)?.pop())
+    }
+
+    /// The files of a tree, in order of path; none if the ledger does not have (or keep) it.
+    pub fn listing(&self, tree: &str) -> Result<Option<Vec<Entry>>, Error> {
+        let entries = Trees::new(&self.connection).entries(tree);
+        entries.map_err(schema::sqlite_error(&self.path))
+    }
+
+    /// How two trees differ, in order of path; none unless the ledger has both. Reads only what
+    /// they do not share.
+    pub fn tree_changes(&self, before: &str, after: &str) -> Result<Option<Vec<Change>>, Error> {
+        let changes = Trees::new(&self.connection).changes(before, after);
+        changes.map_err(schema::sqlite_error(&self.path))
+    }
+
+    /// Raw digests of a build's vertices by their numbers.
+    fn raws(&self, build: &str) -> Result<HashMap<u64, String>, Error> {
+        let sql = "SELECT v.number, v.raw FROM builds b JOIN vertices v ON v.build = b.number
+            WHERE b.id = ?1";
+        let rows = self.rows(sql, [build], |row| {
+            Ok((unsigned(row, "number")?, digest(row, "raw")?))
+        })?;
+        Ok(rows.into_iter().collect())
     }
 
     fn rows<T>(
         &self,
         sql: &str,
         parameters: impl rusqlite::Params,
-        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error> {
         let run = || {
             let mut statement = self.connection.prepare_cached(sql)?;
@@ -89,6 +249,7 @@ impl Reader {
 
 fn build_row(row: &Row<'_>) -> rusqlite::Result<BuildRow> {
     Ok(BuildRow {
+        number: Some(unsigned(row, "number")?),
         id: row.get("id")?,
         state: word(row, "state", BuildState::parse)?,
         started_ms: unsigned(row, "started_ms")?,
@@ -100,22 +261,31 @@ fn build_row(row: &Row<'_>) -> rusqlite::Result<BuildRow> {
     })
 }
 
-fn call_row(row: &Row<'_>) -> rusqlite::Result<CallRow> {
-    let call_key: String = row.get("call_key")?;
-    let storage_key: Option<String> = row.get("storage_key")?;
+fn raw_of(row: &Row<'_>, raws: &HashMap<u64, String>) -> rusqlite::Result<String> {
+    let number = unsigned(row, "vertex")?;
+    Ok(raws.get(&number).cloned().unwrap_or_default())
+}
+
+fn call_row(row: &Row<'_>, raws: &HashMap<u64, String>) -> rusqlite::Result<CallRow> {
+    let call_key = digest(row, "call_key")?;
+    let others: Vec<u64> = list(row, "other_vertices")?;
+    let vertex = optional(row, "vertex")?;
     Ok(CallRow {
         call: unsigned(row, "call")?,
         parent: optional(row, "parent")?,
-        path: row.get("path")?,
+        path: row.get("full_path")?,
         display: row.get("display")?,
-        storage_key: storage_key.unwrap_or_else(|| call_key.clone()),
+        storage_key: optional_digest(row, "storage_key")?.unwrap_or_else(|| call_key.clone()),
         call_key,
         scopes: list(row, "scopes")?,
         kind: word(row, "kind", DagOpKind::parse)?,
-        vertex: row.get("vertex")?,
-        canonical: row.get("canonical")?,
-        predicted_cache_map: row.get("predicted_cache_map")?,
-        other_vertices: list(row, "other_vertices")?,
+        vertex: vertex.and_then(|number| raws.get(&number).cloned()),
+        canonical: optional_digest(row, "canonical")?,
+        predicted_cache_map: cache_map(row, "cache_map")?,
+        other_vertices: others
+            .iter()
+            .filter_map(|number| raws.get(number).cloned())
+            .collect(),
         outcome: word(row, "outcome", Outcome::parse)?,
         bytes: unsigned(row, "bytes")?,
         started_ms: unsigned(row, "started_ms")?,
@@ -126,11 +296,12 @@ fn call_row(row: &Row<'_>) -> rusqlite::Result<CallRow> {
 
 fn vertex_row(row: &Row<'_>) -> rusqlite::Result<VertexRow> {
     Ok(VertexRow {
-        raw: row.get("raw")?,
-        canonical: row.get("canonical")?,
-        name: row.get("name")?,
+        number: unsigned(row, "number")?,
+        raw: digest(row, "raw")?,
+        canonical: optional_digest(row, "full_canonical")?,
+        name: row.get("full_name")?,
         kind: word(row, "kind", VertexKind::parse)?,
-        predicted_cache_map: row.get("predicted_cache_map")?,
+        predicted_cache_map: cache_map(row, "full_cache_map")?,
         outcome: word(row, "outcome", Outcome::parse)?,
         bytes: unsigned(row, "bytes")?,
         started_ms: optional(row, "started_ms")?,
@@ -138,29 +309,11 @@ fn vertex_row(row: &Row<'_>) -> rusqlite::Result<VertexRow> {
     })
 }
 
-/// A column of a closed set of words; any other word is an error that names the column.
-fn word<T>(row: &Row<'_>, column: &str, parse: fn(&str) -> Option<T>) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    parse(&text).ok_or_else(|| unreadable(column, format!("unknown word `{text}`").into()))
-}
-
-fn list<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<Vec<T>> {
-    let Some(text) = row.get::<_, Option<String>>(column)? else {
-        return Ok(Vec::new());
-    };
-    serde_json::from_str(&text).map_err(|error| unreadable(column, error.into()))
-}
-
-fn unsigned(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
-    Ok(optional(row, column)?.unwrap_or(0))
-}
-
-fn optional(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<u64>> {
-    let value: Option<i64> = row.get(column)?;
-    Ok(value.map(|value| u64::try_from(value).unwrap_or(0)))
-}
-
-fn unreadable(column: &str, why: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
-    let why = format!("column {column}: {why}");
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, why.into())
+/// A cache map; an empty one says that there is none.
+fn cache_map(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<String>> {
+    let stored: Option<Vec<u8>> = row.get(column)?;
+    match stored {
+        Some(bytes) if bytes.is_empty() => Ok(None),
+        _ => optional_digest(row, column),
+    }
 }

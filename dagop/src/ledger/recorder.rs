@@ -6,13 +6,16 @@
 //! out together, at most once per [`FLUSH_INTERVAL`] while the build runs, the rest at its end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::facts::{Facts, Held};
+use super::operations::Redaction;
 use super::row::{BuildRow, BuildState, CallRow, VertexRow, clip};
-use super::writer::{Batch, Message};
+use super::write::{Batch, Step};
+use super::writer::{Message, Written};
 use super::{
     DagOpKind, FLUSH_INTERVAL, Limits, Outcome, VertexEvidence, VertexKind, of_call, of_vertex,
 };
@@ -35,18 +38,27 @@ pub struct Recorder {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
 struct State {
     limits: Limits,
     build: BuildRow,
     calls: BTreeMap<u64, Call>,
     vertices: HashMap<String, Vertex>,
+    facts: Held,
+    redact: Option<Redaction>,
     changed: Changed,
     flushed: Instant,
     /// The build's begin is on its way to the file.
     begun: bool,
     /// The begin was reported.
     started: bool,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("build", &self.build.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What differs from what was last sent.
@@ -68,6 +80,8 @@ struct Call {
 #[derive(Debug)]
 struct Vertex {
     row: VertexRow,
+    /// What it asks for, until the file has it.
+    operation: Option<Arc<solver::llb::Vertex>>,
     evidence: VertexEvidence,
     /// Bytes so far of each transfer.
     transfers: HashMap<String, u64>,
@@ -78,19 +92,16 @@ impl Recorder {
     pub(super) fn new(limits: Limits, queue: mpsc::Sender<Message>) -> Self {
         let build = BuildRow {
             id: random_id(),
-            state: BuildState::Unfinished,
             started_ms: event::now(),
-            finished_ms: None,
-            daemon: String::new(),
-            daemon_version: String::new(),
-            daemon_ref: None,
-            rows_dropped: 0,
+            ..BuildRow::default()
         };
         let state = State {
             limits,
             build,
             calls: BTreeMap::new(),
             vertices: HashMap::new(),
+            facts: Held::default(),
+            redact: None,
             changed: Changed::default(),
             flushed: Instant::now(),
             begun: false,
@@ -112,6 +123,24 @@ impl Recorder {
     pub fn observe(&self, event: &Event) {
         let mut state = self.state();
         state.observe(event);
+        self.flush(&mut state);
+    }
+
+    /// Takes what is known of the cache into account. Never blocks and never fails.
+    pub fn add(&self, facts: Facts) {
+        let mut state = self.state();
+        let most = state.limits.vertices_per_build_max;
+        state.facts.add(facts, most);
+        self.flush(&mut state);
+    }
+
+    /// Sets what cleans the texts of operations before they are stored.
+    pub fn redact_with(&self, redact: Redaction) {
+        self.state().redact = Some(redact);
+    }
+
+    /// Sends what has changed if it is time to.
+    fn flush(&self, state: &mut State) {
         let message = if !state.begun {
             state.begun = true;
             Message::Begin(state.take_batch(false))
@@ -123,7 +152,7 @@ impl Recorder {
         // A full queue gives the rows back; a closed one means that nothing will ever be written.
         match self.queue.try_send(message) {
             Err(mpsc::error::TrySendError::Full(Message::Begin(batch) | Message::Rows(batch))) => {
-                state.put_back(&batch);
+                state.put_back(batch);
             }
             _ => state.flushed = Instant::now(),
         }
@@ -139,17 +168,23 @@ impl Recorder {
             }
             state.take_batch(true)
         };
-        let (reply, notices) = oneshot::channel();
+        let (reply, written) = oneshot::channel();
         let sent = self.queue.send(Message::Finish(batch, reply)).await.is_ok();
-        let notices = match (sent, notices.await) {
-            (true, Ok(notices)) => notices,
-            _ => vec!["this build is not recorded: the ledger's thread has stopped".to_owned()],
+        let written = match (sent, written.await) {
+            (true, Ok(written)) => written,
+            _ => Written {
+                number: None,
+                notices: vec![
+                    "this build is not recorded: the ledger's thread has stopped".to_owned(),
+                ],
+            },
         };
-        let state = self
+        let mut state = self
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        state.report(notices)
+        state.build.number = written.number;
+        state.report(written.notices)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -233,19 +268,21 @@ impl State {
                     .row
                     .predicted_cache_map
                     .clone_from(&planned.predicted_cache_map);
+                vertex.operation = planned.operation.as_ref().map(|o| Arc::clone(&o.0));
             }
         }
         let Some(call) = self.calls.get_mut(&lowered.call) else {
             return;
         };
         call.row.kind = lowered.kind;
-        for planned in &lowered.vertices {
+        let kept = |raw: &String| self.vertices.contains_key(raw);
+        for planned in lowered.vertices.iter().filter(|planned| kept(&planned.raw)) {
             call.vertices.retain(|raw| *raw != planned.raw);
             if call.vertices.len() < VERTICES_PER_CALL_MAX {
                 call.vertices.push(planned.raw.clone());
             }
         }
-        if let Some(last) = lowered.vertices.last() {
+        if let Some(last) = lowered.vertices.last().filter(|last| kept(&last.raw)) {
             call.row.vertex = Some(last.raw.clone());
             call.row.canonical = Some(last.canonical.clone());
             call.row
@@ -321,6 +358,7 @@ impl State {
                 return None;
             }
             let row = VertexRow {
+                number: self.vertices.len() as u64,
                 raw: clip(raw).into_owned(),
                 canonical: None,
                 name: clip(name).into_owned(),
@@ -334,6 +372,7 @@ impl State {
             let evidence = VertexEvidence::default();
             let vertex = Vertex {
                 row,
+                operation: None,
                 evidence,
                 transfers: HashMap::new(),
                 changed: false,
@@ -352,14 +391,12 @@ impl State {
         if over {
             self.settle();
         }
-        let mut changed = std::mem::take(&mut self.changed);
+        let changed = std::mem::take(&mut self.changed);
         let mut batch = Batch {
             build: self.build.clone(),
-            calls: Vec::new(),
-            vertices: Vec::new(),
+            redact: self.redact.clone(),
+            ..Batch::default()
         };
-        // In the order of their table, so that the rows are appended and not spread over it.
-        changed.vertices.sort_unstable();
         for raw in changed.vertices {
             let Some(vertex) = self.vertices.get_mut(&raw) else {
                 continue;
@@ -368,8 +405,13 @@ impl State {
             if over || vertex.evidence.completed {
                 vertex.row.outcome = of_vertex(vertex.row.kind, vertex.evidence);
             }
-            batch.vertices.push(vertex.row.clone());
+            batch.vertices.push(Step {
+                row: vertex.row.clone(),
+                operation: vertex.operation.take(),
+            });
         }
+        // In the order of their table, so that the rows are appended and not spread over it.
+        batch.vertices.sort_unstable_by_key(|step| step.row.number);
         for number in changed.calls {
             let Some(call) = self.calls.get_mut(&number) else {
                 continue;
@@ -380,6 +422,12 @@ impl State {
             }
             batch.calls.push(call.row.clone());
         }
+        self.facts.take(&mut batch);
+        let numbers = batch.named().filter_map(|raw| {
+            let vertex = self.vertices.get(raw)?;
+            Some((raw.clone(), vertex.row.number))
+        });
+        batch.numbers = numbers.collect();
         batch
     }
 
@@ -408,29 +456,29 @@ impl State {
         }
     }
 
-    fn put_back(&mut self, batch: &Batch) {
+    fn put_back(&mut self, batch: Batch) {
         for row in &batch.calls {
             if let Some(call) = self.calls.get_mut(&row.call) {
                 mark(&mut call.changed, &mut self.changed.calls, || row.call);
             }
         }
-        for row in &batch.vertices {
-            if let Some(vertex) = self.vertices.get_mut(&row.raw) {
+        for step in &batch.vertices {
+            if let Some(vertex) = self.vertices.get_mut(&step.row.raw) {
+                vertex.operation.clone_from(&step.operation);
                 mark(&mut vertex.changed, &mut self.changed.vertices, || {
-                    row.raw.clone()
+                    step.row.raw.clone()
                 });
             }
         }
+        self.facts.put_back(batch);
     }
 
     fn report(self, notices: Vec<String>) -> Report {
         let calls = self.calls.into_values().map(|call| call.row).collect();
         let mut vertices: Vec<VertexRow> = self.vertices.into_values().map(|v| v.row).collect();
-        vertices.sort_by(|a, b| {
-            let key = |row: &VertexRow| (row.started_ms.is_none(), row.started_ms);
-            key(a).cmp(&key(b)).then_with(|| a.raw.cmp(&b.raw))
-        });
-        Report::new(self.build, calls, vertices, notices)
+        vertices.sort_by(VertexRow::by_start);
+        let evidence = self.facts.evidence();
+        Report::new(self.build, calls, vertices, evidence, notices)
     }
 }
 

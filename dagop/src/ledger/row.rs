@@ -9,8 +9,10 @@ use crate::event::{ScopeInput, UnixMillis};
 
 words! {
     /// Where a build stands.
+    #[derive(Default)]
     BuildState {
         /// It has begun and not ended. A build whose process was killed stays so.
+        #[default]
         Unfinished = "unfinished",
         /// Every request was answered without an error.
         Succeeded = "succeeded",
@@ -21,9 +23,27 @@ words! {
     }
 }
 
+words! {
+    /// Where a statement about the cache comes from.
+    Evidence {
+        /// Computed from the operation and what is known of its inputs.
+        Predicted = "predicted",
+        /// A cache that was exported to, or imported from, a directory.
+        Local = "local",
+        /// A cache in a registry.
+        Registry = "registry",
+        /// The cache that an image carries in its config.
+        Inline = "inline",
+        /// The daemon's own store, through its debug endpoint.
+        Daemon = "daemon",
+    }
+}
+
 /// One build.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRow {
+    /// Its number in this ledger, from 1; absent until it is written.
+    pub number: Option<u64>,
     /// Our id: 16 hexadecimal digits.
     pub id: String,
     /// Where it stands.
@@ -84,6 +104,8 @@ pub struct CallRow {
 /// One vertex.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VertexRow {
+    /// Its number in the build, from 0, in the order in which they became known.
+    pub number: u64,
     /// Raw digest.
     pub raw: String,
     /// Canonical digest; absent for a vertex we did not make.
@@ -102,6 +124,137 @@ pub struct VertexRow {
     pub started_ms: Option<UnixMillis>,
     /// When it ended.
     pub completed_ms: Option<UnixMillis>,
+}
+
+impl VertexRow {
+    /// Order of start; those that never started last.
+    pub fn by_start(a: &Self, b: &Self) -> std::cmp::Ordering {
+        let key = |row: &Self| (row.started_ms.is_none(), row.started_ms);
+        key(a).cmp(&key(b)).then_with(|| a.raw.cmp(&b.raw))
+    }
+}
+
+/// A cache record of one output of a vertex: where its result is filed in a BuildKit cache.
+///
+/// `digest` is what the daemon calls the record, sha256 of `<cache map digest>@<output>`. It says
+/// nothing of the inputs; `canonical` is the digest of the record with all its links, the same for
+/// equal records of any two daemons or caches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordRow {
+    /// Raw digest of the vertex.
+    pub vertex: String,
+    /// Which of its outputs.
+    pub output: u64,
+    /// Where it was seen.
+    pub evidence: Evidence,
+    /// Digest of the record.
+    pub digest: String,
+    /// Digest of the record and everything it is linked to, where all of that is known.
+    pub canonical: Option<String>,
+    /// Number of the layer on top of its result; the layers below are that one's parents.
+    pub layer: Option<u64>,
+}
+
+/// One layer of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRow {
+    /// Its number in the build, from 0. Its parent has a smaller one.
+    pub number: u64,
+    /// The layer below.
+    pub parent: Option<u64>,
+    /// Digest of the compressed blob.
+    pub blob: String,
+    /// Digest of the uncompressed layer.
+    pub diff_id: Option<String>,
+    /// Digest of this and all layers below: the name of the snapshot.
+    pub chain_id: Option<String>,
+    /// Bytes of the blob.
+    pub size: Option<u64>,
+    /// Media type of the blob.
+    pub media_type: Option<String>,
+}
+
+/// The content of one input of a vertex, as the vertex is keyed by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentRow {
+    /// Raw digest of the vertex.
+    pub vertex: String,
+    /// Which input.
+    pub input: u64,
+    /// Digest of the content record, sha256 of `<content digest>@-1`.
+    pub record: String,
+    /// Where it was seen.
+    pub evidence: Evidence,
+}
+
+/// What a name stood for when the build asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRow {
+    /// Kind of source.
+    pub kind: VertexKind,
+    /// The name: an image reference, a URL, a repository and its ref.
+    pub asked: String,
+    /// The digest, checksum or commit it stood for.
+    pub resolved: String,
+}
+
+/// Which tree a local source gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeRow {
+    /// Raw digest of the source vertex.
+    pub vertex: String,
+    /// Digest of the tree; [`super::Reader::listing`] has its files.
+    pub listing: String,
+}
+
+/// What is known of the cache for one build.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRows {
+    /// Records of vertices.
+    pub records: Vec<RecordRow>,
+    /// Their layers, parents first; a layer's number is its place.
+    pub layers: Vec<LayerRow>,
+    /// Content of inputs.
+    pub contents: Vec<ContentRow>,
+    /// What names stood for.
+    pub sources: Vec<SourceRow>,
+    /// Trees of local sources.
+    pub trees: Vec<TreeRow>,
+}
+
+/// An operation, shared by all vertices that ask for the same thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationRow {
+    /// Canonical digest.
+    pub digest: String,
+    /// Name of the first vertex that asked for it.
+    pub name: String,
+    /// Its inputs.
+    pub inputs: Vec<InputRow>,
+    /// The operation field by field, see [`solver::cachemap::operation`]. Null when it was larger
+    /// than [`super::OPERATION_BYTES_MAX`], or recorded by a version that kept none.
+    pub fields: serde_json::Value,
+}
+
+/// One input of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRow {
+    /// Canonical digest of the vertex below.
+    pub vertex: String,
+    /// Which of its outputs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub output: u64,
+    /// Which part of the input is used: a digest, as cache records name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// The paths whose content is an additional key; empty for the whole tree, absent if there is
+    /// no such key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Vec<String>>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// `text` with its middle left out when it is longer than [`TEXT_BYTES_MAX`].

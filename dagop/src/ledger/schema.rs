@@ -1,7 +1,7 @@
 //! The ledger's file: making, opening, migrating, and moving aside what cannot be read.
 //!
 //! The schema's version is SQLite's `user_version`; [`MIGRATIONS`]`[n]` leads from version n to
-//! n + 1, all needed steps in one transaction. Opening for writing is serialised among processes by
+//! n + 1, all needed steps in one transaction; `migrations` holds the tables. Opening for writing is serialised among processes by
 //! a lock on a file beside the database, so that two of them never migrate, or move aside, at once.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -12,10 +12,10 @@ use std::time::Instant;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{BUSY_TIMEOUT, Error};
+use super::{BUSY_TIMEOUT, Error, migrations::MIGRATIONS};
 
 /// `dago` in ASCII: marks a SQLite file as ours.
-const APPLICATION_ID: i32 = 0x6461_676f;
+pub(super) const APPLICATION_ID: i32 = 0x6461_676f;
 
 /// Pages in the write-ahead log before a commit checkpoints by itself. A checkpoint waits for the
 /// disk, so it is kept away from the end of a build; see [`super::writer`]. 1,024 pages are 16 MiB.
@@ -28,56 +28,6 @@ pub(super) const WAL_BYTES_KEPT: i64 = 2 << 20;
 /// Larger than SQLite's own choice: a row has some 500 bytes, and every page of a commit is two
 /// system calls.
 pub(super) const PAGE_BYTES: u32 = 16 << 10;
-
-/// One entry per schema version.
-///
-/// What a row shares with another is stored once: the canonical and predicted digests of a call are
-/// those of its `vertex`, `storage_key` is absent when it is the call key, lists when empty.
-pub(super) const MIGRATIONS: &[&str] = &["
-    CREATE TABLE builds (
-        id TEXT PRIMARY KEY,
-        state TEXT NOT NULL,
-        started_ms INTEGER NOT NULL,
-        finished_ms INTEGER,
-        daemon TEXT NOT NULL,
-        daemon_version TEXT NOT NULL,
-        daemon_ref TEXT,
-        rows_dropped INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX builds_by_time ON builds (started_ms);
-    CREATE TABLE calls (
-        build TEXT NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
-        call INTEGER NOT NULL,
-        parent INTEGER,
-        path TEXT NOT NULL,
-        display TEXT NOT NULL,
-        call_key TEXT NOT NULL,
-        scopes TEXT,
-        storage_key TEXT,
-        kind TEXT NOT NULL,
-        vertex TEXT,
-        other_vertices TEXT,
-        outcome TEXT NOT NULL,
-        bytes INTEGER NOT NULL,
-        started_ms INTEGER NOT NULL,
-        finished_ms INTEGER,
-        error_class TEXT,
-        PRIMARY KEY (build, call)
-    ) WITHOUT ROWID;
-    CREATE TABLE vertices (
-        build TEXT NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
-        raw TEXT NOT NULL,
-        canonical TEXT,
-        name TEXT NOT NULL,
-        kind TEXT NOT NULL,
-        predicted_cache_map TEXT,
-        outcome TEXT NOT NULL,
-        bytes INTEGER NOT NULL,
-        started_ms INTEGER,
-        completed_ms INTEGER,
-        PRIMARY KEY (build, raw)
-    ) WITHOUT ROWID;
-"];
 
 /// How closely to look at a file before using it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,11 +20,10 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::records::{Node, is_below};
-use super::sum::Summer;
 use super::{ChecksumError, Checksums, key_path};
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::patterns::{Glob, MatchInfo, PatternMatcher};
+use crate::tree::Kind;
 
 /// A selector of an op that reads part of a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,9 +36,6 @@ pub struct Selection {
     pub include: Vec<String>,
     /// Not what matches.
     pub exclude: Vec<String>,
-    /// Each must be the beginning of a selected path, as it is spelled in the list; only asked of a
-    /// selection that is not plain, and only by releases that know it ([`Rules::required_paths`](super::Rules)).
-    pub required: Vec<String>,
 }
 
 impl Selection {
@@ -126,13 +122,6 @@ impl Checksums<'_> {
             return self.plain(path, selection.follow_links);
         }
         let (prefix, listed) = self.list(path, selection)?;
-        let missing = selection.required.iter().find(|required| {
-            let found = |item: &Listed| item.path.starts_with(required.as_bytes());
-            !listed.iter().any(found)
-        });
-        if let Some(missing) = missing.filter(|_| self.profile.rules.required_paths) {
-            return Err(ChecksumError::NotFound(missing.clone()));
-        }
         self.digest_list(path, &prefix, &listed)
     }
 
@@ -178,7 +167,7 @@ impl Checksums<'_> {
         for at in start..self.records[start].end {
             let record = &self.records[at];
             let name = [prefix.as_bytes(), &record.path[resolved..]].concat();
-            if record.is_dir() {
+            if record.meta.is_dir() {
                 visit.entry(&name, at, Shape::Content);
                 visit.entry(&name, at, Shape::Header);
             } else {
@@ -194,48 +183,52 @@ impl Checksums<'_> {
         prefix: &[u8],
         listed: &[Listed],
     ) -> Result<Digest, ChecksumError> {
-        let leaves = listed.iter().filter(|item| !item.header);
-        self.read_all(leaves.map(|item| item.record))?;
+        let leaves: Vec<usize> = listed
+            .iter()
+            .filter(|item| !item.header)
+            .map(|item| item.record)
+            .collect();
+        self.read_all(&leaves)?;
         let mut digests = Vec::with_capacity(listed.len());
         for item in listed {
-            let link = matches!(self.records[item.record].node, Node::Link { .. });
+            let link = matches!(self.records[item.record].meta.kind, Kind::Symlink { .. });
             digests.push(if item.follow && link {
                 let at = self.resolve(&item.path, true)?.ok_or_else(|| {
                     ChecksumError::NotFound(String::from_utf8_lossy(&item.path).into_owned())
                 })?;
                 self.digest_of(at)?
             } else if item.header {
-                *self.header_of(item.record)
+                self.header_of(item.record).clone()
             } else {
-                *self.known(item.record)
+                self.known(item.record).clone()
             });
         }
         if let ([only], [digest]) = (listed, digests.as_slice())
             && base_name(path.as_bytes()) == base_name(&only.path)
         {
-            return Ok((*digest).into());
+            return Ok(digest.clone());
         }
-        let mut summer = Summer::default();
+        let mut hasher = Hasher::default();
         for (position, (item, digest)) in listed.iter().zip(&digests).enumerate() {
             if self.profile.rules.relative_list {
                 let relative = item.path.strip_prefix(prefix).unwrap_or(&item.path);
                 if relative.is_empty() {
-                    summer.update(b"\0");
+                    hasher.update(b"\0");
                 }
                 let key: Vec<u8> = relative
                     .iter()
                     .map(|b| if *b == b'/' { 0 } else { *b })
                     .collect();
-                summer.update(&key);
+                hasher.update(&key);
             } else {
                 if position > 0 {
-                    summer.update(b"\0");
+                    hasher.update(b"\0");
                 }
-                summer.update(base_name(&item.path));
+                hasher.update(base_name(&item.path));
             }
-            summer.update_digest(digest);
+            hasher.update(digest.as_str().as_bytes());
         }
-        Ok(summer.finish().into())
+        Ok(hasher.finish())
     }
 }
 
@@ -314,6 +307,12 @@ impl Visit {
             });
         }
     }
+}
+
+/// Is `path` strictly below `dir`?
+fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir)
+        .is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// `path` seen from `base`: empty when equal, unchanged when it is not below.

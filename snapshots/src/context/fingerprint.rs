@@ -9,7 +9,8 @@ use super::identity::{Identity, Moment};
 use super::read::{self, Found};
 use super::walk::{Attributes, Entry, walk};
 use super::{ContextError, Source};
-use crate::checksum::{Profile, Sum};
+use crate::checksum::Profile;
+use crate::digest::Digest;
 use crate::tree::Meta;
 
 /// The state of a local source at the time it was hashed.
@@ -35,7 +36,7 @@ enum What {
     /// Times far enough in the past tell everything.
     Settled(Identity),
     /// The content has to be compared.
-    Racy(Identity, Sum),
+    Racy(Identity, Digest),
 }
 
 impl Fingerprint {
@@ -45,7 +46,7 @@ impl Fingerprint {
             what: match &found.digest {
                 None => What::Directory(Box::new(timeless(&found.meta))),
                 Some(_) if read.settles(&found.identity) => What::Settled(found.identity),
-                Some(digest) => What::Racy(found.identity, *digest),
+                Some(digest) => What::Racy(found.identity, digest.clone()),
             },
         });
         Self {
