@@ -28,32 +28,33 @@
 //! The tree is listed once, without reading files. Files are read when a question needs their
 //! digest, in parallel, each at most once. Everything is iterative: nesting costs no stack.
 //!
-//! Not reproduced: names that start with the byte 0xFF (never valid UTF-8) are hashed twice by
-//! the daemon; here once.
+//! # A quirk that is part of the format
+//! Names that start with the byte 0xFF (never valid UTF-8) enter the digests of two directories:
+//! the one they are in, and the one around that ([`Checksums::after`]).
 
 mod header;
+mod read;
+mod records;
 mod select;
+mod sum;
 
-use std::collections::HashMap;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use thiserror::Error;
 
+pub(crate) use header::summer;
+pub(crate) use records::{Node, Records};
+use records::{Record, find};
 pub use select::Selection;
+pub(crate) use sum::{Sum, Summer};
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::patterns::{PatternError, clean};
-use crate::tree::{Kind, Meta, Tree, TreeError, walk};
+use crate::tree::{Tree, TreeError, walk};
 
 /// Most links followed while a path is resolved.
 const LINKS_MAX: usize = 255;
-
-/// Most threads that read files.
-const THREADS_MAX: usize = 8;
 
 /// What can go wrong.
 #[derive(Debug, Error)]
@@ -102,6 +103,8 @@ pub struct Rules {
     pub follow_nested: bool,
     /// Before v0.13 a scan recorded device numbers.
     pub scan_devices: bool,
+    /// From v0.26 on a selection can require paths.
+    pub required_paths: bool,
 }
 
 impl Rules {
@@ -110,6 +113,7 @@ impl Rules {
         relative_list: true,
         follow_nested: false,
         scan_devices: false,
+        required_paths: true,
     };
 
     /// The rules of BuildKit v0.`minor`.
@@ -118,6 +122,7 @@ impl Rules {
             relative_list: minor >= 26,
             follow_nested: minor < 25,
             scan_devices: minor < 13,
+            required_paths: minor >= 26,
         }
     }
 }
@@ -154,25 +159,7 @@ pub struct Checksums<'t> {
     /// Where files are read; `None` when all of them have been.
     tree: Option<&'t dyn Tree>,
     profile: Profile,
-    /// In walk order, so that a directory and everything below it are neighbours.
-    records: Vec<Record>,
-    /// Position of a path in `records`.
-    index: HashMap<Vec<u8>, usize>,
-}
-
-/// One entry of the tree.
-struct Record {
-    /// Relative path for the tree.
-    file: PathBuf,
-    /// `""` for the root, `/a/b` for others.
-    path: Vec<u8>,
-    meta: Meta,
-    /// Position after the last entry below this one.
-    end: usize,
-    /// Digest of a file, link, device, or of a whole directory.
-    digest: OnceLock<Digest>,
-    /// Digest of a directory's header.
-    header: OnceLock<Digest>,
+    records: Box<[Record]>,
 }
 
 impl<'t> Checksums<'t> {
@@ -181,66 +168,26 @@ impl<'t> Checksums<'t> {
     /// # Errors
     /// [`ChecksumError::Tree`].
     pub fn new(tree: &'t dyn Tree, profile: Profile) -> Result<Self, ChecksumError> {
-        let entries = walk(tree, Path::new(""))?
-            .into_iter()
-            .map(|(file, meta)| (file, meta, None));
-        Ok(Self::assemble(Some(tree), entries, profile))
-    }
-
-    /// Records of entries whose digests are known, in walk order, the root left out (it has mode
-    /// 0755 and is owned by root).
-    pub(crate) fn from_digests(
-        entries: impl IntoIterator<Item = (PathBuf, Meta, Option<Digest>)>,
-        profile: Profile,
-    ) -> Checksums<'static> {
-        let root = (PathBuf::new(), Meta::new(Kind::Dir, 0o755), None);
-        Checksums::assemble(None, [root].into_iter().chain(entries), profile)
-    }
-
-    fn assemble(
-        tree: Option<&'t dyn Tree>,
-        entries: impl IntoIterator<Item = (PathBuf, Meta, Option<Digest>)>,
-        profile: Profile,
-    ) -> Self {
-        let mut records: Vec<Record> = Vec::new();
-        // Directories whose end is not known yet.
-        let mut open: Vec<usize> = Vec::new();
-        for (file, mut meta, digest) in entries {
+        let mut records = Records::default();
+        for (file, mut meta) in walk(tree, Path::new(""))? {
             if let Some((uid, gid)) = profile.owner {
                 (meta.uid, meta.gid) = (uid, gid);
             }
-            while open
-                .last()
-                .is_some_and(|top| !file.starts_with(&records[*top].file))
-            {
-                close(&mut records, &mut open);
-            }
-            open.push(records.len());
-            records.push(Record {
-                path: match file.as_os_str().as_bytes() {
-                    b"" => Vec::new(),
-                    path => [b"/", path].concat(),
-                },
-                file,
-                meta,
-                end: 0,
-                digest: digest.map_or_else(OnceLock::new, OnceLock::from),
-                header: OnceLock::new(),
-            });
+            records.push(record_path(&file), meta, None, &profile);
         }
-        while !open.is_empty() {
-            close(&mut records, &mut open);
-        }
-        let index = records
-            .iter()
-            .enumerate()
-            .map(|(at, record)| (record.path.clone(), at))
-            .collect();
-        Self {
-            tree,
+        Ok(Self {
+            tree: Some(tree),
             profile,
-            records,
-            index,
+            records: records.finish(),
+        })
+    }
+
+    /// Of records of which none has to be read.
+    pub(crate) fn from_records(records: Records, profile: Profile) -> Checksums<'static> {
+        Checksums {
+            tree: None,
+            profile,
+            records: records.finish(),
         }
     }
 
@@ -254,7 +201,29 @@ impl<'t> Checksums<'t> {
         let at = self
             .resolve(key.as_bytes(), follow)?
             .ok_or_else(|| ChecksumError::NotFound(absolute(&key)))?;
-        self.digest_of(at)
+        self.digest_of(at).map(Digest::from)
+    }
+
+    /// What a vertex adds to its key for an input of which it reads `selectors`: the digest over the
+    /// digests of each, joined by NUL. Without selectors, that of the whole tree.
+    ///
+    /// The paths are made absolute and clean, as the daemon does, so a trailing slash does not matter.
+    ///
+    /// # Errors
+    /// As of each selector.
+    pub fn content<'s>(
+        &self,
+        selectors: impl IntoIterator<Item = (&'s str, &'s Selection)>,
+    ) -> Result<Digest, ChecksumError> {
+        let mut digests = Vec::new();
+        for (path, selection) in selectors {
+            digests.push(self.filtered(&clean(&format!("/{path}")), selection)?);
+        }
+        if digests.is_empty() {
+            digests.push(self.plain("/", false)?);
+        }
+        let texts: Vec<&str> = digests.iter().map(Digest::as_str).collect();
+        Ok(Digest::sha256(texts.join("\0")))
     }
 
     /// Position of the entry that a path leads to, `None` when there is none.
@@ -273,11 +242,8 @@ impl<'t> Checksums<'t> {
             let before = current.len();
             current.push(b'/');
             current.extend_from_slice(&part);
-            let record = self.index.get(&current).map(|at| &self.records[*at]);
-            let Some(Record { meta, .. }) = record else {
-                continue;
-            };
-            let Kind::Symlink { target } = &meta.kind else {
+            let record = find(&self.records, &current).map(|at| &self.records[at]);
+            let Some(Node::Link { target }) = record.map(|record| &record.node) else {
                 continue;
             };
             if rest.is_empty() && !follow {
@@ -288,149 +254,71 @@ impl<'t> Checksums<'t> {
                 let path = String::from_utf8_lossy(path).into_owned();
                 return Err(ChecksumError::TooManyLinks(path));
             }
-            let target = target.as_os_str().as_bytes();
             current.truncate(if target.starts_with(b"/") { 0 } else { before });
             rest.extend(components(target));
         }
-        Ok(self.index.get(&current).copied())
+        Ok(find(&self.records, &current))
     }
 
     /// The digest of a record; reads the files below it first, in parallel.
-    fn digest_of(&self, at: usize) -> Result<Digest, ChecksumError> {
-        let range = at..self.records[at].end;
-        let leaves: Vec<usize> = range
-            .clone()
-            .filter(|at| !self.records[*at].meta.is_dir())
-            .collect();
-        self.read_all(&leaves)?;
-        // Children come after their directory, so going backwards finds them finished.
-        for at in range.rev() {
-            let record = &self.records[at];
-            if record.meta.is_dir() {
-                record.digest.get_or_init(|| self.directory(at));
-            }
+    fn digest_of(&self, at: usize) -> Result<Sum, ChecksumError> {
+        if let Some(known) = self.records[at].digest.get() {
+            return Ok(*known);
         }
-        Ok(self.known(at).clone())
+        let range = at..self.records[at].end;
+        self.read_all(range.clone())?;
+        // Children come after their directory, so going backwards finds them finished.
+        for at in range.rev().filter(|at| self.records[*at].is_dir()) {
+            self.records[at].digest.get_or_init(|| self.directory(at));
+        }
+        Ok(*self.known(at))
     }
 
     /// A digest that [`Checksums::read_all`] or [`Checksums::digest_of`] has computed.
-    fn known(&self, at: usize) -> &Digest {
+    fn known(&self, at: usize) -> &Sum {
         self.records[at]
             .digest
             .get()
             .expect("the callers compute it first")
     }
 
-    fn directory(&self, at: usize) -> Digest {
+    fn directory(&self, at: usize) -> Sum {
         let record = &self.records[at];
-        let mut hasher = Hasher::default();
-        hasher.update(b"\0");
-        hasher.update(self.header_of(at).as_str().as_bytes());
+        let mut summer = Summer::default();
+        summer.update(b"\0");
+        summer.update_digest(self.header_of(at));
         let mut child = at + 1;
         while child < record.end {
-            let name = self.records[child].path.get(record.path.len() + 1..);
-            hasher.update(b"\0");
-            hasher.update(name.unwrap_or_default());
-            hasher.update(self.known(child).as_str().as_bytes());
-            child = self.records[child].end;
+            for part in self.records[child].path[record.path.len() + 1..].split(|b| *b == b'/') {
+                summer.update(b"\0");
+                summer.update(part);
+            }
+            summer.update_digest(self.known(child));
+            child = self.after(child);
         }
-        hasher.finish()
+        summer.finish()
+    }
+
+    /// The position that the daemon visits after an entry of a directory: the first one past
+    /// everything below it, but it takes 0xFF for greater than any name, so entries right below a
+    /// directory whose names start with that byte are visited once more, as entries of the outer one.
+    fn after(&self, at: usize) -> usize {
+        let Record { path, end, .. } = &self.records[at];
+        let first_byte = |at: usize| self.records[at].path[path.len() + 1];
+        // The last entry is below the greatest name.
+        if *end == at + 1 || first_byte(*end - 1) != 0xFF {
+            return *end;
+        }
+        at + 1 + self.records[at + 1..*end].partition_point(|r| r.path[path.len() + 1] != 0xFF)
     }
 
     /// The header digest of a directory.
-    fn header_of(&self, at: usize) -> &Digest {
-        self.records[at].header.get_or_init(|| {
-            if at == 0 && self.profile.origin == Origin::Transfer {
-                return Digest::sha256(b"");
-            }
-            let mut hasher = Hasher::default();
-            hasher.update(&header::bytes(&self.records[at].meta, &self.profile));
-            hasher.finish()
-        })
-    }
-
-    /// Computes the digests of entries that are no directories.
-    fn read_all(&self, leaves: &[usize]) -> Result<(), ChecksumError> {
-        let missing: Vec<usize> = leaves
-            .iter()
-            .copied()
-            .filter(|at| self.records[*at].digest.get().is_none())
-            .collect();
-        let threads = std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .clamp(1, THREADS_MAX)
-            // A thread costs about as much as reading a few small files.
-            .min(missing.len().div_ceil(8));
-        let next = AtomicUsize::new(0);
-        let failure = Mutex::new(None);
-        let work = || {
-            let mut buffer = vec![0; 64 * 1024];
-            while let Some(at) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                match self.leaf(*at, &mut buffer) {
-                    Ok(digest) => {
-                        self.records[*at].digest.get_or_init(|| digest);
-                    }
-                    Err(error) => {
-                        // Let the other threads run out of work.
-                        next.store(missing.len(), Ordering::Relaxed);
-                        failure
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .get_or_insert(error);
-                        return;
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(()),
+    fn header_of(&self, at: usize) -> &Sum {
+        match &self.records[at].node {
+            Node::Dir { header } => header,
+            _ => self.known(at),
         }
     }
-
-    fn leaf(&self, at: usize, buffer: &mut [u8]) -> Result<Digest, ChecksumError> {
-        let record = &self.records[at];
-        let mut hasher = leaf_hasher(&record.meta, &self.profile);
-        let mut left = record.meta.size();
-        if left == 0 {
-            return Ok(hasher.finish());
-        }
-        let fail = |e| TreeError {
-            path: record.file.clone(),
-            source: e,
-        };
-        let tree = self.tree.expect("without a tree every digest is known");
-        let mut data = tree.open(&record.file).map_err(fail)?;
-        loop {
-            let count = match data.read(buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(fail(e).into()),
-            };
-            left = left
-                .checked_sub(count as u64)
-                .ok_or_else(|| ChecksumError::Changed(record.file.clone()))?;
-            hasher.update(&buffer[..count]);
-        }
-        if left > 0 {
-            return Err(ChecksumError::Changed(record.file.clone()));
-        }
-        Ok(hasher.finish())
-    }
-}
-
-/// A hasher that has seen the header of an entry; a regular file's data follows.
-pub(crate) fn leaf_hasher(meta: &Meta, profile: &Profile) -> Hasher {
-    let mut hasher = Hasher::default();
-    hasher.update(&header::bytes(meta, profile));
-    hasher
 }
 
 /// The digest of one file or directory, without keeping anything.
@@ -441,11 +329,11 @@ pub fn plain(tree: &dyn Tree, profile: Profile, path: &str) -> Result<Digest, Ch
     Checksums::new(tree, profile)?.plain(path, false)
 }
 
-/// Everything below the innermost open directory has been seen.
-fn close(records: &mut [Record], open: &mut Vec<usize>) {
-    let end = records.len();
-    if let Some(at) = open.pop() {
-        records[at].end = end;
+/// The path of a record: relative in a tree, absolute here; the root is empty.
+pub(crate) fn record_path(path: &Path) -> Box<[u8]> {
+    match path.as_os_str().as_bytes() {
+        b"" => Box::default(),
+        path => [b"/", path].concat().into(),
     }
 }
 

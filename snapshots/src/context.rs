@@ -41,9 +41,10 @@ pub use walk::{Attributes, Emit, Entry, walk};
 pub use xattrs::readable as xattrs_readable;
 
 use crate::beneath::{PathError, Root};
-use crate::checksum::{ChecksumError, Checksums, Origin, Profile, Rules};
+use crate::checksum::{ChecksumError, Checksums, Origin, Profile, Records, Rules};
 use crate::digest::Digest;
 use crate::patterns::PatternError;
+use crate::tree::{Kind, Meta};
 
 /// Why a directory cannot be listed or hashed.
 #[derive(Debug, Error)]
@@ -193,11 +194,14 @@ pub fn hash(source: &Source, options: &Options) -> Result<Context, ContextError>
     };
     let (found, work) = read::all(&root, &filter, source.ownership, profile)?;
     let fingerprint = Fingerprint::new(source.clone(), profile, started, &found);
-    let records = found
-        .into_iter()
-        .map(|file| (PathBuf::from(file.path), file.meta, file.digest));
+    let mut records = Records::default();
+    records.push(Box::default(), Meta::new(Kind::Dir, 0o755), None, &profile);
+    for file in found {
+        let path = ["/", &file.path].concat().into_bytes().into();
+        records.push(path, file.meta, file.digest, &profile);
+    }
     Ok(Context {
-        sums: Checksums::from_digests(records, profile),
+        sums: Checksums::from_records(records, profile),
         fingerprint,
         work,
     })

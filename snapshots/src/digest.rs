@@ -96,6 +96,11 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The digest with these 32 bytes.
+    pub fn from_sha256(bytes: &[u8; 32]) -> Self {
+        Self(format!("sha256:{}", hex::encode(bytes)).into())
+    }
+
     /// The hash function.
     pub fn algorithm(&self) -> Algorithm {
         if self.0.starts_with("sha512") {

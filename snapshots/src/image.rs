@@ -13,12 +13,15 @@
 //! * `image/import.rs`: archives and layout directories into a store, also those of `docker save`.
 //! * `image/write.rs`: manifests, indexes and archives out of a store.
 //! * `image/build.rs`: an image of one directory.
+//! * `image/rootfs.rs`: the content hash of an image's files, out of its layers.
 
 mod build;
 mod docker;
 mod import;
 mod platform;
 mod read;
+mod rootfs;
+mod upper;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +34,7 @@ pub use build::{BuildOptions, archive_from_root, from_tree};
 pub use import::{Imported, NamedImage, copy, import, import_path};
 pub use platform::{Platform, PlatformError};
 pub use read::{Image, blobs, read_config, read_index, read_manifest, resolve, unpack};
+pub use rootfs::rootfs;
 pub use write::{ArchiveOptions, archive, write_index, write_manifest};
 
 use crate::content::ContentError;

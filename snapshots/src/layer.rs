@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::image::{Descriptor, MediaType};
 use thiserror::Error;
 
+pub(crate) use apply::verified;
 pub use apply::{Applied, apply, diff_id};
 pub use compress::Compression;
 pub use diff::{Change, diff};

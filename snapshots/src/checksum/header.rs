@@ -7,8 +7,25 @@
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
+use super::sum::{Sum, Summer};
 use super::{Origin, Profile};
 use crate::tree::{Kind, Meta};
+
+/// A hasher that has seen the header of an entry; a regular file's data follows.
+pub(crate) fn summer(meta: &Meta, profile: &Profile) -> Summer {
+    let mut summer = Summer::default();
+    summer.update(&bytes(meta, profile));
+    summer
+}
+
+/// The digest of the root's header.
+pub(super) fn root(meta: &Meta, profile: &Profile) -> Sum {
+    match profile.origin {
+        // Never announced, so nothing was hashed.
+        Origin::Transfer => Summer::default().finish(),
+        Origin::Scan => summer(meta, profile).finish(),
+    }
+}
 
 pub(super) fn bytes(meta: &Meta, profile: &Profile) -> Vec<u8> {
     let devices = profile.origin == Origin::Transfer || profile.rules.scan_devices;

@@ -20,10 +20,11 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::records::{Node, is_below};
+use super::sum::Summer;
 use super::{ChecksumError, Checksums, key_path};
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::patterns::{Glob, MatchInfo, PatternMatcher};
-use crate::tree::Kind;
 
 /// A selector of an op that reads part of a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +37,9 @@ pub struct Selection {
     pub include: Vec<String>,
     /// Not what matches.
     pub exclude: Vec<String>,
+    /// Each must be the beginning of a selected path, as it is spelled in the list; only asked of a
+    /// selection that is not plain, and only by releases that know it ([`Rules::required_paths`](super::Rules)).
+    pub required: Vec<String>,
 }
 
 impl Selection {
@@ -122,6 +126,13 @@ impl Checksums<'_> {
             return self.plain(path, selection.follow_links);
         }
         let (prefix, listed) = self.list(path, selection)?;
+        let missing = selection.required.iter().find(|required| {
+            let found = |item: &Listed| item.path.starts_with(required.as_bytes());
+            !listed.iter().any(found)
+        });
+        if let Some(missing) = missing.filter(|_| self.profile.rules.required_paths) {
+            return Err(ChecksumError::NotFound(missing.clone()));
+        }
         self.digest_list(path, &prefix, &listed)
     }
 
@@ -167,7 +178,7 @@ impl Checksums<'_> {
         for at in start..self.records[start].end {
             let record = &self.records[at];
             let name = [prefix.as_bytes(), &record.path[resolved..]].concat();
-            if record.meta.is_dir() {
+            if record.is_dir() {
                 visit.entry(&name, at, Shape::Content);
                 visit.entry(&name, at, Shape::Header);
             } else {
@@ -183,52 +194,48 @@ impl Checksums<'_> {
         prefix: &[u8],
         listed: &[Listed],
     ) -> Result<Digest, ChecksumError> {
-        let leaves: Vec<usize> = listed
-            .iter()
-            .filter(|item| !item.header)
-            .map(|item| item.record)
-            .collect();
-        self.read_all(&leaves)?;
+        let leaves = listed.iter().filter(|item| !item.header);
+        self.read_all(leaves.map(|item| item.record))?;
         let mut digests = Vec::with_capacity(listed.len());
         for item in listed {
-            let link = matches!(self.records[item.record].meta.kind, Kind::Symlink { .. });
+            let link = matches!(self.records[item.record].node, Node::Link { .. });
             digests.push(if item.follow && link {
                 let at = self.resolve(&item.path, true)?.ok_or_else(|| {
                     ChecksumError::NotFound(String::from_utf8_lossy(&item.path).into_owned())
                 })?;
                 self.digest_of(at)?
             } else if item.header {
-                self.header_of(item.record).clone()
+                *self.header_of(item.record)
             } else {
-                self.known(item.record).clone()
+                *self.known(item.record)
             });
         }
         if let ([only], [digest]) = (listed, digests.as_slice())
             && base_name(path.as_bytes()) == base_name(&only.path)
         {
-            return Ok(digest.clone());
+            return Ok((*digest).into());
         }
-        let mut hasher = Hasher::default();
+        let mut summer = Summer::default();
         for (position, (item, digest)) in listed.iter().zip(&digests).enumerate() {
             if self.profile.rules.relative_list {
                 let relative = item.path.strip_prefix(prefix).unwrap_or(&item.path);
                 if relative.is_empty() {
-                    hasher.update(b"\0");
+                    summer.update(b"\0");
                 }
                 let key: Vec<u8> = relative
                     .iter()
                     .map(|b| if *b == b'/' { 0 } else { *b })
                     .collect();
-                hasher.update(&key);
+                summer.update(&key);
             } else {
                 if position > 0 {
-                    hasher.update(b"\0");
+                    summer.update(b"\0");
                 }
-                hasher.update(base_name(&item.path));
+                summer.update(base_name(&item.path));
             }
-            hasher.update(digest.as_str().as_bytes());
+            summer.update_digest(digest);
         }
-        Ok(hasher.finish())
+        Ok(summer.finish().into())
     }
 }
 
@@ -307,12 +314,6 @@ impl Visit {
             });
         }
     }
-}
-
-/// Is `path` strictly below `dir`?
-fn is_below(path: &[u8], dir: &[u8]) -> bool {
-    path.strip_prefix(dir)
-        .is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// `path` seen from `base`: empty when equal, unchanged when it is not below.

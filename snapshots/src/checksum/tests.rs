@@ -1,8 +1,10 @@
 //! The content hash: reference vectors, its definition as a model, selections.
 
 use super::*;
+use std::io::Read;
+
 use crate::testing::any_tree;
-use crate::tree::{DirTree, MemTree, Time};
+use crate::tree::{DirTree, Kind, MemTree, Meta, Time};
 use proptest::prelude::*;
 
 pub(super) fn scan(tree: &MemTree) -> Checksums<'_> {
@@ -21,6 +23,7 @@ pub(super) fn select(
         follow_links: follow,
         include: owned(include),
         exclude: owned(exclude),
+        required: Vec::new(),
     }
 }
 
@@ -82,9 +85,9 @@ fn golden_records() {
         sums.plain("./labelled", false),
         "54782877885ff422b1a608821795194ad1f7c4fe94e553aea72cea84e60fcb36",
     );
-    let d = sums.index[&b"/d".to_vec()];
+    let d = find(&sums.records, b"/d").unwrap();
     assert_eq!(
-        sums.header_of(d).hex(),
+        Digest::from(*sums.header_of(d)).hex(),
         "1a2805521573cb10d73bcd51d16bfa84c8f461d68599740e35484b90b2ab1bab"
     );
     let sent = Checksums::new(&tree, Profile::LOCAL).unwrap();
@@ -243,6 +246,46 @@ fn a_trailing_slash_leaves_the_directory_itself_out() {
 }
 
 #[test]
+fn required_paths_begin_a_selected_path() {
+    let tree = reference();
+    let sums = scan(&tree);
+    let mut selection = select(false, false, &["g*"], &[]);
+    let digest = sums.filtered("/d", &selection).unwrap();
+    selection.required = vec!["/d/g".to_owned(), "/d".to_owned()];
+    assert_eq!(sums.filtered("/d", &selection).unwrap(), digest);
+    // Selected is what the patterns leave, not what exists.
+    selection.required.push("/d/f".to_owned());
+    let error = sums.filtered("/d", &selection).unwrap_err();
+    assert_eq!(error.to_string(), "\"/d/f\": not found");
+    let mut old = Profile::SNAPSHOT;
+    old.rules = Rules::of_minor(25);
+    let old = Checksums::new(&tree, old).unwrap();
+    assert!(old.filtered("/d", &selection).is_ok());
+}
+
+#[test]
+fn the_content_of_selectors_is_a_digest_of_digests() {
+    let tree = reference();
+    let sums = scan(&tree);
+    let (plain, text) = (Selection::default(), select(true, false, &[], &[]));
+    check(
+        sums.content([("d/", &plain)]),
+        "e73143eb027c89db65e229f670162474cb09acffdabd2de637782e14be92a37f",
+    );
+    let joined = format!(
+        "{}\0{}",
+        sums.plain("/d", false).unwrap(),
+        sums.filtered("/d/*.txt", &text).unwrap()
+    );
+    assert_eq!(
+        sums.content([("d", &plain), ("d/*.txt", &text)]).unwrap(),
+        Digest::sha256(joined)
+    );
+    let root = sums.plain("/", false).unwrap();
+    assert_eq!(sums.content([]).unwrap(), Digest::sha256(root.as_str()));
+}
+
+#[test]
 fn bad_patterns_and_wildcards_are_errors() {
     let tree = reference();
     let sums = scan(&tree);
@@ -321,7 +364,7 @@ proptest! {
         prop_assert_eq!(sums.plain("/", false).unwrap(), naive(&tree, Path::new("")));
         for record in &sums.records {
             let path = String::from_utf8_lossy(&record.path);
-            prop_assert_eq!(sums.plain(&path, false).unwrap(), naive(&tree, &record.file));
+            prop_assert_eq!(sums.plain(&path, false).unwrap(), naive(&tree, Path::new(path.trim_start_matches('/'))));
         }
     }
 
@@ -330,7 +373,7 @@ proptest! {
         let sums = scan(&tree);
         let (_, listed) = sums.list("/", &select(false, false, &["**"], &[])).unwrap();
         let paths: Vec<_> = listed.iter().map(|l| l.path.clone()).collect();
-        let expected: Vec<_> = sums.records[1..].iter().map(|r| r.path.clone()).collect();
+        let expected: Vec<_> = sums.records[1..].iter().map(|r| r.path.to_vec()).collect();
         prop_assert_eq!(paths, expected);
     }
 
@@ -340,5 +383,56 @@ proptest! {
         let before = scan(&tree).filtered("/", &exclude).unwrap();
         let changed = tree.file("a/new/x", 0o600, "new").without("a/b");
         prop_assert_eq!(scan(&changed).filtered("/", &exclude).unwrap(), before);
+    }
+}
+
+/// The daemon's own way of walking: a map of keys in which it jumps past a directory by looking
+/// for the first key from `dir\0\xff` on.
+fn by_seeking(tree: &MemTree, dir: &[u8]) -> Digest {
+    let entries = crate::tree::walk(tree, Path::new("")).unwrap();
+    let keys: std::collections::BTreeMap<Vec<u8>, PathBuf> = entries
+        .into_iter()
+        .map(|(path, _)| {
+            let path_key = record_path(&path)
+                .iter()
+                .map(|b| if *b == b'/' { 0 } else { *b })
+                .collect();
+            (path_key, path)
+        })
+        .collect();
+    let header = header::bytes(&tree.stat(&keys[dir]).unwrap(), &Profile::SNAPSHOT);
+    let mut list = format!("\0{}", Digest::sha256(header)).into_bytes();
+    let mut from = [dir, b"\0"].concat();
+    while let Some((key, path)) = keys.range(from..).next()
+        && key.starts_with(&[dir, b"\0"].concat())
+    {
+        list.extend(&key[dir.len()..]);
+        let is_dir = tree.stat(path).unwrap().is_dir();
+        let digest = if is_dir {
+            by_seeking(tree, key)
+        } else {
+            naive(tree, path)
+        };
+        list.extend(digest.as_str().bytes());
+        let past: &[u8] = if is_dir { b"\0\xff" } else { b"\0" };
+        from = [key, past].concat();
+    }
+    Digest::sha256(list)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn names_from_0xff_on_are_hashed_as_the_daemon_finds_them(
+        paths in prop::collection::vec(
+            prop::collection::vec(prop::sample::select(vec![&b"a"[..], b"\xfe", b"\xff", b"\xff\xff", b"b\xff"]), 1..5),
+            0..12,
+        )
+    ) {
+        let tree = paths.iter().fold(MemTree::new(), |tree, path| {
+            tree.dir(std::ffi::OsStr::from_bytes(&path.join(&b'/')), 0o755)
+        });
+        prop_assert_eq!(scan(&tree).plain("/", false).unwrap(), by_seeking(&tree, b""));
     }
 }

@@ -9,8 +9,7 @@ use super::identity::{Identity, Moment};
 use super::read::{self, Found};
 use super::walk::{Attributes, Entry, walk};
 use super::{ContextError, Source};
-use crate::checksum::Profile;
-use crate::digest::Digest;
+use crate::checksum::{Profile, Sum};
 use crate::tree::Meta;
 
 /// The state of a local source at the time it was hashed.
@@ -36,7 +35,7 @@ enum What {
     /// Times far enough in the past tell everything.
     Settled(Identity),
     /// The content has to be compared.
-    Racy(Identity, Digest),
+    Racy(Identity, Sum),
 }
 
 impl Fingerprint {
@@ -46,7 +45,7 @@ impl Fingerprint {
             what: match &found.digest {
                 None => What::Directory(Box::new(timeless(&found.meta))),
                 Some(_) if read.settles(&found.identity) => What::Settled(found.identity),
-                Some(digest) => What::Racy(found.identity, digest.clone()),
+                Some(digest) => What::Racy(found.identity, *digest),
             },
         });
         Self {

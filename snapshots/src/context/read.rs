@@ -22,8 +22,7 @@ use super::identity::Identity;
 use super::walk::{Attributes, Entry, READ_XATTRS, walk};
 use super::{ContextError, Ownership, Work, xattrs};
 use crate::beneath::{PathError, Root, is_gone};
-use crate::checksum::{Profile, leaf_hasher};
-use crate::digest::Digest;
+use crate::checksum::{Profile, Sum, summer};
 use crate::tree::{ENTRIES_MAX, Kind, MODE_MASK, Meta};
 
 /// Most workers.
@@ -49,7 +48,7 @@ pub(super) struct Found {
     pub(super) path: String,
     pub(super) meta: Meta,
     pub(super) identity: Identity,
-    pub(super) digest: Option<Digest>,
+    pub(super) digest: Option<Sum>,
 }
 
 /// A position in the listing, and what is there.
@@ -146,7 +145,7 @@ fn list(
 }
 
 impl Entry {
-    fn into_found(self, digest: Option<Digest>) -> Found {
+    fn into_found(self, digest: Option<Sum>) -> Found {
         Found {
             path: self.path,
             meta: self.meta,
@@ -211,7 +210,7 @@ impl<'a> Worker<'a> {
             Err(e) if is_gone(e) => return Ok(None),
             Err(e) => return Err(self.failed(READ_XATTRS, &entry.path, e)),
         }
-        let digest = leaf_hasher(&entry.meta, &self.profile).finish();
+        let digest = summer(&entry.meta, &self.profile).finish();
         Ok(Some(entry.into_found(Some(digest))))
     }
 
@@ -246,19 +245,19 @@ impl<'a> Worker<'a> {
     }
 
     /// Hashes an open file from its first byte; `None` when it has not the announced size.
-    fn read(&mut self, file: &OwnedFd, entry: &mut Entry) -> Result<Option<Digest>, ContextError> {
+    fn read(&mut self, file: &OwnedFd, entry: &mut Entry) -> Result<Option<Sum>, ContextError> {
         entry.meta.xattrs = self
             .xattrs
             .read_open(file)
             .map_err(|e| self.failed(READ_XATTRS, &entry.path, e))?;
-        let mut hasher = leaf_hasher(&entry.meta, &self.profile);
+        let mut summer = summer(&entry.meta, &self.profile);
         let size = entry.meta.size();
         let mut offset = 0;
         loop {
             let count =
                 rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *self.buffer, offset))
                     .map_err(|e| self.failed("read", &entry.path, e))?;
-            hasher.update(&self.buffer[..count]);
+            summer.update(&self.buffer[..count]);
             offset += count as u64;
             self.part.2 += count as u64;
             // One byte more than announced is enough to know; a short read is the end of a file.
@@ -266,7 +265,7 @@ impl<'a> Worker<'a> {
                 break;
             }
         }
-        Ok((offset == size).then(|| hasher.finish()))
+        Ok((offset == size).then(|| summer.finish()))
     }
 
     fn failed(&self, operation: &'static str, path: &str, e: Errno) -> ContextError {

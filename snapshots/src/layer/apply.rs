@@ -11,7 +11,7 @@ use super::LayerError;
 use super::compress::Decoder;
 use crate::content::{self, ContentProvider};
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::tar::{Extracted, Policy, Reader, extract};
+use crate::tar::{Extracted, Limits, Policy, Reader, TarError, extract};
 
 /// Most bytes an archive may have per byte of its limit: headers and padding come on top of the
 /// data of files, up to some blocks for each entry.
@@ -38,24 +38,37 @@ pub fn apply(
     dir: &Path,
     policy: &Policy,
 ) -> Result<Applied, LayerError> {
-    let limit = policy
-        .limits
+    let (extracted, diff_id) = verified(
+        provider,
+        digest,
+        expected_diff_id,
+        &policy.limits,
+        |archive| extract(&mut Reader::new(archive), dir, policy),
+    )?;
+    Ok(Applied { diff_id, extracted })
+}
+
+/// Gives the archive in the layer `digest` to `consume`, and returns its result with the diff id
+/// when the whole stream has the digests it should have.
+pub(crate) fn verified<T>(
+    provider: &dyn ContentProvider,
+    digest: &Digest,
+    expected_diff_id: Option<&Digest>,
+    limits: &Limits,
+    consume: impl FnOnce(&mut dyn Read) -> Result<T, TarError>,
+) -> Result<(T, Digest), LayerError> {
+    let limit = limits
         .entries
         .saturating_mul(OVERHEAD_PER_ENTRY)
-        .saturating_add(policy.limits.bytes);
-    let (extracted, diff_id) = decompress(provider, digest, limit, |archive| {
-        let mut reader = Reader::new(archive);
-        let extracted = extract(&mut reader, dir, policy)?;
-        reader.drain()?;
-        Ok(extracted)
-    })?;
+        .saturating_add(limits.bytes);
+    let (value, diff_id) = decompress(provider, digest, limit, |archive| Ok(consume(archive)?))?;
     match expected_diff_id {
         Some(expected) if *expected != diff_id => Err(LayerError::Mismatch {
             what: "diff id",
             expected: expected.clone(),
             actual: diff_id,
         }),
-        _ => Ok(Applied { diff_id, extracted }),
+        _ => Ok((value, diff_id)),
     }
 }
 
@@ -64,7 +77,7 @@ pub fn apply(
 /// # Errors
 /// [`LayerError`].
 pub fn diff_id(provider: &dyn ContentProvider, digest: &Digest) -> Result<Digest, LayerError> {
-    let limits = crate::tar::Limits::default();
+    let limits = Limits::default();
     let ((), diff_id) = decompress(provider, digest, limits.bytes, |archive| {
         io::copy(archive, &mut io::sink())?;
         Ok(())

@@ -48,6 +48,7 @@ impl Profile {
             relative_list: self >= Self::V0_26,
             follow_nested: self < Self::V0_25,
             scan_devices: false,
+            required_paths: self >= Self::V0_26,
         }
     }
 

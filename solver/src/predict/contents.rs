@@ -127,6 +127,7 @@ fn hash<'s>(
                     follow_links: selector.follow_links,
                     include: selector.include.clone(),
                     exclude: selector.exclude.clone(),
+                    required: selector.required.clone(),
                 };
                 let digest = checksums.filtered(&selector.path, &selection);
                 parts.push(digest.map_err(|error| error.to_string())?.to_string());
