@@ -25,30 +25,63 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::digest::scheme::Scheme;
-use crate::{Digest, Error, Value};
+use crate::{Digest, Error, Object, Value};
 
+#[cfg(all(test, not(feature = "shuttle")))]
+mod blobs;
+mod budget;
+mod classes;
 mod database;
+mod entries;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod equality_tests;
+mod flights;
+mod key;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod lease_tests;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod life_tests;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod load_tests;
 pub(crate) mod rows;
 #[cfg(all(test, feature = "shuttle"))]
 mod shuttle_tests;
+mod stats;
+mod sweep;
 pub(crate) mod table;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod table_tests;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests;
 pub(crate) mod values;
+pub(crate) mod version;
 
+pub use budget::BUDGET_DEFAULT;
+pub(crate) use budget::{ENTRY_BYTES, weight};
 pub use database::RowError;
+pub(crate) use flights::{FlightId, Ticket};
+pub(crate) use key::Key;
 pub use rows::{Row, Rows, SqliteRows};
-pub use table::CacheStats;
-pub(crate) use table::{Claim, Completion, FlightId, IndexKind, SessionKey, Table, Ticket};
+pub use stats::CacheStats;
+pub(crate) use table::{Claim, Completion, Equal, Held, Input, Shape, Table};
 pub use values::{
     Limits as ValueLimits, VALUE_BYTES_MAX, ValueStats, ValueStore, prune_values, value_stats,
 };
+pub(crate) use version::Version;
+
+/// Number of an open session; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SessionKey(u64);
+
+impl SessionKey {
+    fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+
+    fn number(self) -> u64 {
+        self.0
+    }
+}
 
 /// Seconds since the epoch.
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -72,7 +105,6 @@ pub(crate) struct Lease {
     write_over: Option<Option<String>>,
 }
 
-#[cfg(all(test, not(feature = "shuttle")))]
 impl Lease {
     /// A lease whose row is there.
     pub(crate) fn of_row(storage_key: Digest, expires: u64) -> Self {
@@ -88,7 +120,7 @@ impl Cache {
     /// A cache that forgets everything when the process ends.
     pub fn in_memory() -> Self {
         Self {
-            table: Table::new(),
+            table: Table::new(BUDGET_DEFAULT),
             rows: None,
             values: None,
             clock: Arc::new(system_seconds),
@@ -129,9 +161,28 @@ impl Cache {
         self
     }
 
-    /// Sizes of the table in memory.
+    /// The same cache with another budget: bytes above which results that no open session owns are
+    /// given up, the least recently used first. 0 keeps none.
+    #[must_use]
+    pub fn with_budget(self, bytes: usize) -> Self {
+        self.table.set_budget(bytes);
+        self
+    }
+
+    /// Sizes of the table in memory, and counts.
     pub fn stats(&self) -> CacheStats {
-        self.table.stats()
+        self.table.stats(self.now())
+    }
+
+    /// Says after the fact what `object` is: everything of its type with this content is equal to
+    /// it, and so are the results of equal calls on equal objects, also of calls that were made
+    /// before. Nothing happens when the object is not cached, or is known to be something else.
+    pub fn learn_content(&self, object: &Object, content: &Digest) {
+        if let Some(id) = object.id() {
+            let name = version::handle(id, object.version().map(Arc::as_ref));
+            let content = Key::content(object.type_name(), content);
+            self.table.learn(&name, content);
+        }
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -211,21 +262,6 @@ fn system_seconds() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_secs())
-}
-
-/// The index rows of a value besides its call key.
-pub(crate) fn result_rows(call_key: &Digest, value: &Value) -> Vec<(IndexKind, Digest)> {
-    let Some(object) = value.as_object() else {
-        return Vec::new();
-    };
-    let mut rows = Vec::new();
-    if let Some(id) = object.id().filter(|id| id.digest() != call_key) {
-        rows.push((IndexKind::Result, id.digest().clone()));
-    }
-    if let Some(content) = object.content_digest() {
-        rows.push((IndexKind::Content, content));
-    }
-    rows
 }
 
 /// The error of a session that is released.

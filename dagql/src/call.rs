@@ -23,13 +23,15 @@ use crate::policy::{self, CacheDirective};
 use crate::schema::{FieldDef, Resolver, Role};
 use crate::{Args, Error, Id, Literal, Object, ResponsePath, Session, Value, coerce};
 
+mod filing;
 mod load;
 mod recall;
 mod run;
 
+pub(crate) use filing::name;
 use load::check_loaded;
 pub(crate) use load::load_object;
-use run::run;
+use run::{Answer, run};
 
 /// How deep resolvers may call each other; a resolver that calls itself under ever new arguments
 /// ends here.
@@ -85,7 +87,7 @@ pub(crate) async fn select(
     receiver: &Object,
     field: &str,
     given: Vec<(Arc<str>, Literal)>,
-) -> Result<Value, Error> {
+) -> Result<Answer, Error> {
     let schema = caller.session.schema();
     let def = schema
         .field(receiver.type_name(), field)
@@ -93,7 +95,7 @@ pub(crate) async fn select(
     let given = coerce::literals(schema, def, given)
         .map_err(|error| error.context(format_args!("{}.{field}", receiver.type_name())))?;
     let def = Arc::clone(def);
-    select_coerced(caller, receiver, def, given, None).await
+    answer(caller, receiver, def, given, None).await
 }
 
 /// Calls a field with coerced arguments.
@@ -104,13 +106,30 @@ pub(crate) async fn select_coerced(
     given: Vec<(Arc<str>, Literal)>,
     directive: Option<&CacheDirective>,
 ) -> Result<Value, Error> {
+    let answer = answer(caller, receiver, field, given, directive).await?;
+    Ok(answer.value)
+}
+
+async fn answer(
+    caller: &Caller,
+    receiver: &Object,
+    field: Arc<FieldDef>,
+    given: Vec<(Arc<str>, Literal)>,
+    directive: Option<&CacheDirective>,
+) -> Result<Answer, Error> {
     match &field.role {
-        Role::ReceiverId => Ok(Value::Id(receiver.require_id()?.clone())),
+        Role::ReceiverId => Ok(Answer {
+            value: Value::Id(receiver.require_id()?.clone()),
+            version: None,
+        }),
         Role::Loader => {
             let args = Args::new(given);
             let object = load_object(caller, args.id("id")?).await?;
             check_loaded(&object, &field)?;
-            Ok(Value::Object(object))
+            Ok(Answer {
+                version: object.version().cloned(),
+                value: Value::Object(object),
+            })
         }
         Role::Call(resolver) => {
             let resolver = Arc::clone(resolver);

@@ -6,11 +6,12 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::version::Notes;
 use crate::call::{self, Caller};
 use crate::{
     Digest, Error, Id, ImplicitInput, Literal, Object, ObjectData, ResponsePath, Session, Value,
@@ -24,7 +25,8 @@ pub struct CallInfo {
     /// Digest under which the result is looked up: the ID's recipe digest.
     pub call_key: Digest,
     /// Digest to hand to caches below. The call key, except for calls with a time to live, where it
-    /// changes when the time has passed, and for calls that are never cached, where it is random.
+    /// changes when the time has passed, for calls that are never cached, where it is random, and
+    /// for calls on what such a call returned, where it changes with that one.
     pub storage_key: Digest,
     /// Where in the answer; empty for calls made by resolvers.
     pub path: ResponsePath,
@@ -45,15 +47,26 @@ pub struct Cx {
     call: Arc<CallInfo>,
     caller: Caller,
     persist: Arc<AtomicBool>,
+    notes: Arc<Mutex<Notes>>,
 }
 
 impl Cx {
-    pub(crate) fn new(call: Arc<CallInfo>, caller: Caller, persist: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(
+        call: Arc<CallInfo>,
+        caller: Caller,
+        persist: Arc<AtomicBool>,
+        notes: Arc<Mutex<Notes>>,
+    ) -> Self {
         Self {
             call,
             caller,
             persist,
+            notes,
         }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The running call.
@@ -111,6 +124,20 @@ impl Cx {
         Ok(Value::list(elements))
     }
 
+    /// The result of this call: the very data of `other`, named by this call's ID. What is computed
+    /// on either is then computed once. For calls that change nothing, and for several ways to say
+    /// one thing.
+    pub fn same_as(&self, other: &Object) -> Object {
+        self.notes().equal.extend(call::name(other));
+        other.renamed(self.call.id.clone())
+    }
+
+    /// Says after the fact what `object` is; see
+    /// [`Cache::learn_content`](crate::Cache::learn_content).
+    pub fn learn_content(&self, object: &Object, content: &Digest) {
+        self.caller.session.cache().learn_content(object, content);
+    }
+
     /// The query root, the receiver of calls such as `container`.
     pub fn root(&self) -> Object {
         self.caller.session.root()
@@ -131,7 +158,9 @@ impl Cx {
             .into_iter()
             .map(|(name, value)| (Arc::from(name), value))
             .collect();
-        call::select(&self.nested(), receiver, field, args).await
+        let answer = call::select(&self.nested(), receiver, field, args).await?;
+        self.notes().used(answer.version.as_ref());
+        Ok(answer.value)
     }
 
     /// The object that `id` names: found in the cache, or made by replaying the calls of the ID
@@ -141,7 +170,9 @@ impl Cx {
     /// An ID that the schema does not know, that is scoped to somebody else and no longer cached,
     /// or that names no object; or a failing call.
     pub async fn load(&self, id: &Id) -> Result<Object, Error> {
-        call::load_object(&self.nested(), id).await
+        let object = call::load_object(&self.nested(), id).await?;
+        self.notes().loaded(id, &object);
+        Ok(object)
     }
 
     /// The data of the object that `id` names.

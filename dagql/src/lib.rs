@@ -91,8 +91,8 @@ pub mod wire;
 
 pub use args::Args;
 pub use cache::{
-    Cache, CacheStats, Row, RowError, Rows, SqliteRows, VALUE_BYTES_MAX, ValueLimits, ValueStats,
-    ValueStore, prune_values, value_stats,
+    BUDGET_DEFAULT, Cache, CacheStats, Row, RowError, Rows, SqliteRows, VALUE_BYTES_MAX,
+    ValueLimits, ValueStats, ValueStore, prune_values, value_stats,
 };
 pub use call::CALL_NESTING_MAX;
 pub use cx::{CallInfo, Cx};
@@ -117,4 +117,4 @@ pub use schema::{
 pub use server::Server;
 pub use session::{Session, SessionOptions};
 pub use typeref::{NAME_BYTES_MAX, TYPE_DEPTH_MAX, TypeRef, TypeRefError, is_name};
-pub use value::{Object, ObjectData, Value};
+pub use value::{OBJECT_WEIGHT, Object, ObjectData, Value};

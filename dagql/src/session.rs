@@ -1,7 +1,9 @@
 //! One client's session: who asks, what its resolvers need, and which results it owns.
 //!
 //! A session owns every result that one of its calls returned, until it is released; then results
-//! that no other session owns are dropped. Releasing also cancels what the session is still doing:
+//! that no other session owns may stay for the next one, as long as the cache's budget allows.
+//! Results that are bound to the session, or that were true for its time only (`client`, `session`
+//! and `call` scopes), are dropped. Releasing also cancels what the session is still doing:
 //! a call that finishes later neither returns nor stores anything.
 
 use std::any::Any;
@@ -113,8 +115,10 @@ impl Session {
         cancel: CancellationToken,
     ) -> Result<Value, Error> {
         let caller = Caller::of_query(self, cancel.clone());
-        self.guarded(cancel, call::select(&caller, receiver, field, args))
-            .await?
+        let answer = self
+            .guarded(cancel, call::select(&caller, receiver, field, args))
+            .await??;
+        Ok(answer.value)
     }
 
     async fn guarded<T>(

@@ -9,12 +9,17 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::cache::Version;
 use crate::{Digest, Error, Id, Sighting};
+
+/// Estimated bytes of an object's data that says nothing about itself.
+pub const OBJECT_WEIGHT: usize = 256;
 
 /// Engine data behind an object type of the schema.
 ///
 /// Data is immutable once it is in an [`Object`]: results are shared by sessions and by threads.
-/// Its `Drop` runs when no session owns the result any more.
+/// Its `Drop` runs when the cache has given the result up (see
+/// [`Cache::with_budget`](crate::Cache::with_budget)) and nobody holds it any more.
 pub trait ObjectData: Any + Send + Sync {
     /// Name of the schema's object type.
     fn type_name(&self) -> &str;
@@ -24,6 +29,18 @@ pub trait ObjectData: Any + Send + Sync {
     fn content_digest(&self) -> Option<Digest> {
         None
     }
+
+    /// Whether the data is of use only in the session that made it: it refers to files, secrets or
+    /// connections that are gone with the session. Such a result is never handed to another
+    /// session, and is dropped when its own ends.
+    fn session_bound(&self) -> bool {
+        false
+    }
+
+    /// Estimated bytes that are freed with the data, for the cache's budget.
+    fn weight(&self) -> usize {
+        OBJECT_WEIGHT
+    }
 }
 
 /// An object: the ID that rebuilds it, and its data.
@@ -32,6 +49,8 @@ pub struct Object {
     id: Option<Id>,
     data: Arc<dyn ObjectData>,
     sighting: Option<Arc<dyn Sighting>>,
+    /// Which of the results of its ID it is, where the ID does not say.
+    version: Option<Arc<Version>>,
 }
 
 impl Object {
@@ -41,6 +60,7 @@ impl Object {
             id: Some(id),
             data,
             sighting: None,
+            version: None,
         }
     }
 
@@ -63,7 +83,25 @@ impl Object {
             id: None,
             data,
             sighting: None,
+            version: None,
         }
+    }
+
+    /// The same data under another name.
+    pub(crate) fn renamed(&self, id: Id) -> Self {
+        Self::new(id, Arc::clone(&self.data))
+    }
+
+    pub(crate) fn version(&self) -> Option<&Arc<Version>> {
+        self.version.as_ref()
+    }
+
+    pub(crate) fn is_bound(&self) -> bool {
+        self.data.session_bound()
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        self.data.weight()
     }
 
     /// The ID, or none for the query root.
@@ -150,6 +188,74 @@ impl Value {
         match self {
             Self::Object(object) => Some(object),
             _ => None,
+        }
+    }
+
+    /// Whether this can be the result of any call with an equal result: objects bear the name of
+    /// `call`, or of the element of it that they are, and there is no ID.
+    pub(crate) fn is_portable(&self, call: &Id) -> bool {
+        match self {
+            Self::Object(object) => object.id() == Some(call),
+            Self::Id(_) => false,
+            Self::List(items) => items.iter().zip(1..).all(|(item, nth)| match item {
+                Self::Object(object) => object
+                    .id()
+                    .is_some_and(|id| id.nth() == nth && id.receiver() == Some(call)),
+                Self::List(_) | Self::Id(_) => false,
+                _ => true,
+            }),
+            _ => true,
+        }
+    }
+
+    /// A value that [is portable](Self::is_portable) as the result of `call`. None where the call
+    /// does not return a list and the value is one.
+    pub(crate) fn renamed(&self, call: &Id) -> Option<Self> {
+        let items = match self {
+            Self::Object(object) => return Some(Self::Object(object.renamed(call.clone()))),
+            Self::List(items) => items,
+            other => return Some(other.clone()),
+        };
+        let renamed = items.iter().zip(1..).map(|(item, nth)| match item {
+            Self::Object(object) => {
+                let id = call.select_nth(nth).ok()?;
+                Some(Self::Object(object.renamed(id)))
+            }
+            other => Some(other.clone()),
+        });
+        Some(Self::List(renamed.collect::<Option<_>>()?))
+    }
+
+    /// The value with a version on every object that is named by `call` or is an element of it.
+    pub(crate) fn versioned(self, call: &Id, version: &Arc<Version>) -> Self {
+        let set = |object: &Object| Object {
+            version: Some(Arc::clone(version)),
+            ..object.clone()
+        };
+        match self {
+            Self::Object(object) if object.id() == Some(call) => Self::Object(set(&object)),
+            Self::List(items) => {
+                let items = items.iter().map(|item| match item {
+                    Self::Object(object)
+                        if object.id().and_then(Id::receiver) == Some(call)
+                            && object.id().is_some_and(Id::is_element) =>
+                    {
+                        Self::Object(set(object))
+                    }
+                    other => other.clone(),
+                });
+                Self::List(items.collect())
+            }
+            other => other,
+        }
+    }
+
+    /// Whether any object in it is bound to its session.
+    pub(crate) fn is_bound(&self) -> bool {
+        match self {
+            Self::Object(object) => object.is_bound(),
+            Self::List(items) => items.iter().any(Self::is_bound),
+            _ => false,
         }
     }
 

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use super::CacheStats;
-use super::table::{Claim, Completion, IndexKind, SessionKey, Table};
+use super::{Claim, Completion, Key, SessionKey, Table};
 use crate::{Digest, Error};
 
 const SCHEDULES: usize = 3000;
@@ -26,8 +25,12 @@ fn explore(program: impl Fn() + Send + Sync + Clone + 'static) {
     shuttle::check_pct(program, SCHEDULES, 3);
 }
 
-fn key() -> Digest {
-    Digest::parse("blake3:k").expect("well formed")
+fn named(text: &str) -> Key {
+    Key::of(&Digest::parse(text).expect("well formed"))
+}
+
+fn key() -> Key {
+    named("blake3:k")
 }
 
 /// Asks for the key as a session does, computing it if asked to; counts computations.
@@ -38,21 +41,19 @@ fn call(
     runs: &Arc<AtomicUsize>,
 ) -> Result<Value, Error> {
     match table.claim(&key(), session, None, 0) {
-        Claim::Hit(value) => Ok(value),
-        Claim::Join(waiter) => block_on(waiter.wait()),
+        Claim::Hit(held) => Ok(held.value),
+        Claim::Join(waiter) => block_on(waiter.wait()).map(|held| held.value),
         Claim::Run(ticket, waiter) => {
             runs.fetch_add(1, Ordering::SeqCst);
             let value = Value(Arc::clone(alive));
             let worker = thread::spawn(move || {
-                let content = Digest::parse("blake3:c").expect("well formed");
                 let completion = Completion {
-                    value,
-                    expires: None,
-                    rows: vec![(IndexKind::Content, content)],
+                    content: Some(named("blake3:c")),
+                    ..Completion::of(value)
                 };
                 ticket.complete(Ok(completion), 0);
             });
-            let result = block_on(waiter.wait());
+            let result = block_on(waiter.wait()).map(|held| held.value);
             worker.join().expect("no panic");
             result
         }
@@ -64,7 +65,7 @@ fn call(
 #[test]
 fn shuttle_one_session_computes_a_key_once() {
     explore(|| {
-        let table = Table::new();
+        let table = Table::new(0);
         let session = table.open_session();
         let (alive, runs) = (Arc::new(()), Arc::new(AtomicUsize::new(0)));
         let callers: Vec<_> = (0..3)
@@ -78,7 +79,7 @@ fn shuttle_one_session_computes_a_key_once() {
         }
         assert_eq!(runs.load(Ordering::SeqCst), 1);
         table.release_session(session);
-        assert_eq!(table.stats(), CacheStats::default());
+        assert!(table.stats(0).is_empty());
         assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
     });
 }
@@ -86,7 +87,7 @@ fn shuttle_one_session_computes_a_key_once() {
 #[test]
 fn shuttle_two_sessions_keep_one_value_and_free_it() {
     explore(|| {
-        let table = Table::new();
+        let table = Table::new(0);
         let (alive, runs) = (Arc::new(()), Arc::new(AtomicUsize::new(0)));
         let callers: Vec<_> = (0..2)
             .map(|_| {
@@ -94,7 +95,7 @@ fn shuttle_two_sessions_keep_one_value_and_free_it() {
                 let session = table.open_session();
                 thread::spawn(move || {
                     drop(call(&table, session, &alive, &runs).expect("computed"));
-                    let stats = table.stats();
+                    let stats = table.stats(0);
                     assert_eq!(stats.entries, 1, "owned by this session at least");
                     table.release_session(session);
                 })
@@ -103,7 +104,7 @@ fn shuttle_two_sessions_keep_one_value_and_free_it() {
         for caller in callers {
             caller.join().expect("no panic");
         }
-        assert_eq!(table.stats(), CacheStats::default());
+        assert!(table.stats(0).is_empty());
         assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
     });
 }
@@ -111,7 +112,7 @@ fn shuttle_two_sessions_keep_one_value_and_free_it() {
 #[test]
 fn shuttle_release_during_a_call_leaves_nothing() {
     explore(|| {
-        let table = Table::new();
+        let table = Table::new(0);
         let session = table.open_session();
         let (alive, runs) = (Arc::new(()), Arc::new(AtomicUsize::new(0)));
         let caller = {
@@ -121,7 +122,7 @@ fn shuttle_release_during_a_call_leaves_nothing() {
         };
         table.release_session(session);
         caller.join().expect("no panic");
-        assert_eq!(table.stats(), CacheStats::default());
+        assert!(table.stats(0).is_empty());
         assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
     });
 }
@@ -129,7 +130,7 @@ fn shuttle_release_during_a_call_leaves_nothing() {
 #[test]
 fn shuttle_leaving_and_completing_race() {
     explore(|| {
-        let table = Table::new();
+        let table = Table::new(0);
         let session = table.open_session();
         let alive = Arc::new(());
         let Claim::Run(ticket, waiter) = table.claim(&key(), session, None, 0) else {
@@ -142,12 +143,7 @@ fn shuttle_leaving_and_completing_race() {
         let stop = ticket.stop().clone();
         let value = Value(Arc::clone(&alive));
         let worker = thread::spawn(move || {
-            let completion = Completion {
-                value,
-                expires: None,
-                rows: Vec::new(),
-            };
-            ticket.complete(Ok(completion), 0);
+            ticket.complete(Ok(Completion::of(value)), 0);
         });
         let leaver = thread::spawn(move || drop(waiter));
         // The other one stays, so the call must not be stopped and the value must arrive.
@@ -155,8 +151,8 @@ fn shuttle_leaving_and_completing_race() {
         assert!(!stop.is_cancelled());
         worker.join().expect("no panic");
         leaver.join().expect("no panic");
-        assert_eq!(table.stats().in_flight, 0);
-        assert_eq!(table.stats().entries, 1);
+        assert_eq!(table.stats(0).in_flight, 0);
+        assert_eq!(table.stats(0).entries, 1);
         table.release_session(session);
         assert_eq!(Arc::strong_count(&alive), 1);
     });
@@ -165,7 +161,7 @@ fn shuttle_leaving_and_completing_race() {
 #[test]
 fn shuttle_all_leave_while_it_completes() {
     explore(|| {
-        let table = Table::new();
+        let table = Table::new(0);
         let session = table.open_session();
         let alive = Arc::new(());
         let Claim::Run(ticket, waiter) = table.claim(&key(), session, None, 0) else {
@@ -173,12 +169,7 @@ fn shuttle_all_leave_while_it_completes() {
         };
         let value = Value(Arc::clone(&alive));
         let worker = thread::spawn(move || {
-            let completion = Completion {
-                value,
-                expires: None,
-                rows: Vec::new(),
-            };
-            ticket.complete(Ok(completion), 0);
+            ticket.complete(Ok(Completion::of(value)), 0);
         });
         drop(waiter);
         // A newcomer gets the stored value or a flight of its own, never the dying one.
@@ -191,9 +182,9 @@ fn shuttle_all_leave_while_it_completes() {
             _ => panic!("the first flight is over or abandoned"),
         }
         worker.join().expect("no panic");
-        assert_eq!(table.stats().in_flight, 0);
+        assert_eq!(table.stats(0).in_flight, 0);
         table.release_session(session);
-        assert_eq!(table.stats(), CacheStats::default());
+        assert!(table.stats(0).is_empty());
         assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
     });
 }
@@ -201,20 +192,18 @@ fn shuttle_all_leave_while_it_completes() {
 #[test]
 fn shuttle_two_calls_that_want_each_other_never_both_wait() {
     explore(|| {
-        let table: Arc<Table<Value>> = Table::new();
+        let table: Arc<Table<Value>> = Table::new(0);
         let session = table.open_session();
-        let keys = ["blake3:a", "blake3:b"].map(|key| Digest::parse(key).expect("well formed"));
-        let flights = keys
-            .clone()
-            .map(|key| match table.claim(&key, session, None, 0) {
-                Claim::Run(ticket, waiter) => (ticket, waiter),
-                _ => panic!("nobody else is here"),
-            });
+        let keys = ["blake3:a", "blake3:b"].map(named);
+        let flights = keys.map(|key| match table.claim(&key, session, None, 0) {
+            Claim::Run(ticket, waiter) => (ticket, waiter),
+            _ => panic!("nobody else is here"),
+        });
         let mut waiters = Vec::new();
         let mut workers = Vec::new();
         for (at, (ticket, waiter)) in flights.into_iter().enumerate() {
             waiters.push(waiter);
-            let (table, other) = (table.clone(), keys[1 - at].clone());
+            let (table, other) = (table.clone(), keys[1 - at]);
             workers.push(thread::spawn(move || {
                 let outcome = match table.claim(&other, session, Some(ticket.flight()), 0) {
                     Claim::Join(waiter) => block_on(waiter.wait()).map(|_| ()),
@@ -236,6 +225,6 @@ fn shuttle_two_calls_that_want_each_other_never_both_wait() {
         for waiter in waiters {
             assert!(block_on(waiter.wait()).is_err());
         }
-        assert_eq!(table.stats().in_flight, 0);
+        assert_eq!(table.stats(0).in_flight, 0);
     });
 }

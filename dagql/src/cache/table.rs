@@ -1,101 +1,77 @@
-//! The claim table and the entry table: single flight, ownership, lookup. Pure state under one lock.
+//! The results in memory: claims, lookups and completions. Pure state under one lock.
 //!
-//! # State
-//! - *flights*: computations under way. A flight has waiters; each waits for one message.
-//! - *claims*: (call key, session) -> flight. Two sessions never join one flight, because a
-//!   resolver uses the session (its files, secrets, connection) of the caller that started it.
-//! - *entries*: finished results. An entry lives while at least one open session owns it.
-//! - *index*: (kind, digest) -> entries, oldest first. Many rows may lead to one entry: the call
-//!   key, the digest of the result's own ID, the digest of its content. A row owns nothing: it is
-//!   an equivalence, and it goes when its entry goes.
-//! - *sessions*: open sessions and the entries each owns. Owning is per session and not per
-//!   call, so ten thousand hits cost one row.
+//! The state is in three parts: [`flights`](super::flights), computations under way;
+//! [`entries`](super::entries), stored results and who owns them; [`classes`](super::classes), what
+//! is equal to what. This file is the only one that locks, and holds the rules that need more than
+//! one part.
 //!
 //! # Rules
-//! 1. [`Table::claim`]: a valid entry for the key is adopted by the session (hit); else a flight
-//!    for the claim is joined; else a new flight begins and the caller must run it.
-//! 2. A flight waits for the flights that its resolver claims. A claim that would close a cycle of
-//!    waits is refused: the calls would wait for each other forever.
-//! 3. When the last waiter leaves, the flight's claim goes at once (a later caller starts afresh
+//! 1. A valid entry under the exact key is adopted by the session: [`Table::hit`].
+//! 2. Without one, an entry that is known to be equal may serve: one in the class of the key, or in
+//!    the output of the call's term, if the class of every input is known; of several the oldest:
+//!    [`Table::equal`]. It is handed out under the caller's ID and then stored under the caller's
+//!    key ([`Table::teach`]), so that the next lookup is exact. A result that bears the ID of another
+//!    call, or is an ID, is not handed out like that.
+//! 3. Else a flight for the claim is joined, or a new one begins and the caller must run it:
+//!    [`Table::claim`]. A flight waits for the flights that its resolver claims. A claim that would
+//!    close a cycle of waits is refused: the calls would wait for each other forever.
+//! 4. When the last waiter leaves, the flight's claim goes at once (a later caller starts afresh
 //!    and never joins a dying flight) and its task is told to stop. A value that still arrives is
 //!    dropped.
-//! 4. [`Table::complete`]: errors go to all waiters and are never stored. Of two sessions that
+//! 5. [`Table::complete`]: errors go to all waiters and are never stored. Of two sessions that
 //!    computed one key, the first to finish wins, and the other's value is dropped in favour of the
 //!    stored one, so that equal IDs stay one object.
-//! 5. A session that was released owns nothing and gets nothing: a flight of its own that finishes
+//! 6. A session that was released owns nothing and gets nothing: a flight of its own that finishes
 //!    later reports that the session was closed.
-//! 6. An entry past its expiry is not found by its call key, but stays for whoever owns it.
-//!    Rows are removed by entry, never by key alone, so an old entry cannot take a newer one along.
-//!
-//! Values are dropped after the lock is released: their `Drop` may be slow or come back here.
+//! 7. What has expired is removed before anything is looked up. A result that expired while it was
+//!    computed goes to its waiters and is not stored.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures::channel::oneshot;
-use tokio_util::sync::CancellationToken;
-
+use super::classes::{ClassIx, EntryIx};
+use super::entries::{Entries, Entry, NewEntry};
+use super::flights::{FlightId, Flights, Message, Ticket, Waiter};
+use super::stats::CacheStats;
+use super::{Key, SessionKey, Version};
 use crate::sync::{Mutex, lock};
-use crate::{Digest, Error, error::Kind};
-
-/// Number of a flight; never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct FlightId(u64);
-
-/// Number of an entry; never reused, so the smallest is the oldest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct EntryId(u64);
-
-/// Number of an open session; never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SessionKey(u64);
-
-/// What a digest in the index is a digest of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum IndexKind {
-    /// The call that was asked for.
-    Call,
-    /// The ID of the object that came out.
-    Result,
-    /// The content of the object that came out.
-    Content,
-}
-
-/// What a waiter is sent: the value, and whether this flight's own value was stored.
-type Message<V> = Result<V, Error>;
-
-struct Flight<V> {
-    claim: (Digest, SessionKey),
-    waiters: HashMap<u64, oneshot::Sender<Message<V>>>,
-    /// Flights whose results this one's resolver awaits, with the number of waits.
-    waits_for: HashMap<FlightId, usize>,
-    stop: CancellationToken,
-}
-
-struct Entry<V> {
-    value: V,
-    owners: usize,
-    /// Second since the epoch at which the call key stops finding it.
-    expires: Option<u64>,
-    rows: Vec<(IndexKind, Digest)>,
-}
+use crate::{Error, error::Kind};
 
 struct State<V> {
-    next: u64,
-    flights: HashMap<FlightId, Flight<V>>,
-    claims: HashMap<(Digest, SessionKey), FlightId>,
-    entries: HashMap<EntryId, Entry<V>>,
-    index: BTreeSet<((IndexKind, Digest), EntryId)>,
-    sessions: HashMap<SessionKey, HashSet<EntryId>>,
+    flights: Flights<V>,
+    entries: Entries<V>,
+    stats: CacheStats,
 }
 
 /// See the module's manual.
-pub(crate) struct Table<V>(Mutex<State<V>>);
+pub(crate) struct Table<V> {
+    state: Mutex<State<V>>,
+    /// Numbers of versions.
+    generations: AtomicU64,
+}
+
+/// A value and which of the results of its call it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Held<V> {
+    pub(crate) value: V,
+    pub(crate) version: Option<Arc<Version>>,
+}
+
+/// A stored result that is equal to what is asked for.
+pub(crate) struct Equal<V> {
+    pub(crate) value: V,
+    /// The name of the stored result.
+    pub(crate) home: Key,
+    pub(crate) expires: Option<u64>,
+    /// Whether only this session may use it.
+    pub(crate) private: bool,
+    pub(crate) volatile: bool,
+}
 
 /// A claim's answer.
 pub(crate) enum Claim<V: Clone> {
     /// A stored result.
-    Hit(V),
+    Hit(Held<V>),
     /// Somebody computes it already.
     Join(Waiter<V>),
     /// The caller must run the ticket; its result comes through the waiter.
@@ -106,104 +82,183 @@ pub(crate) enum Claim<V: Clone> {
     Closed,
 }
 
+/// One input of a term, as far as its caller knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    /// Keys that may name it, best first; never empty.
+    pub(crate) keys: Vec<Key>,
+    /// Its content, if that is known.
+    pub(crate) content: Option<Key>,
+}
+
+/// A call taken apart; see [`crate::Id::term`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) digest: Key,
+    pub(crate) inputs: Vec<Input>,
+}
+
 /// A finished computation.
 pub(crate) struct Completion<V> {
     pub(crate) value: V,
+    pub(crate) version: Option<Arc<Version>>,
     pub(crate) expires: Option<u64>,
-    /// Rows besides the call key.
-    pub(crate) rows: Vec<(IndexKind, Digest)>,
+    /// Whether only the session that computed it may use it.
+    pub(crate) private: bool,
+    /// Whether it goes when no session owns it.
+    pub(crate) volatile: bool,
+    /// Whether it may be handed out under the ID of another call.
+    pub(crate) portable: bool,
+    /// Estimated bytes.
+    pub(crate) weight: usize,
+    /// The name of what came out, if the claimed key is not it.
+    pub(crate) home: Option<Key>,
+    pub(crate) content: Option<Key>,
+    /// Names of results that are equal to this one.
+    pub(crate) equal: Vec<Key>,
+    /// A second key under which it is found.
+    pub(crate) also: Option<Key>,
+    /// The call taken apart, if its result depends on its inputs alone.
+    pub(crate) shape: Option<Shape>,
 }
 
-/// Sizes, for tests and for reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CacheStats {
-    /// Results held.
-    pub entries: usize,
-    /// Ways to find them.
-    pub rows: usize,
-    /// Computations under way.
-    pub in_flight: usize,
-    /// Open sessions.
-    pub sessions: usize,
+impl<V> Completion<V> {
+    /// A completion of a value that nothing else is known of.
+    pub(crate) fn of(value: V) -> Self {
+        Self {
+            value,
+            version: None,
+            expires: None,
+            private: false,
+            volatile: false,
+            portable: true,
+            weight: super::budget::ENTRY_BYTES,
+            home: None,
+            content: None,
+            equal: Vec::new(),
+            also: None,
+            shape: None,
+        }
+    }
 }
 
 impl<V: Clone> Table<V> {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
-            next: 0,
-            flights: HashMap::new(),
-            claims: HashMap::new(),
-            entries: HashMap::new(),
-            index: BTreeSet::new(),
-            sessions: HashMap::new(),
-        })))
+    pub(crate) fn new(budget: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                flights: Flights::default(),
+                entries: Entries::new(budget),
+                stats: CacheStats::default(),
+            }),
+            generations: AtomicU64::new(0),
+        })
+    }
+
+    /// Runs a critical section, and drops the values that went in it afterwards.
+    fn with<T>(&self, section: impl FnOnce(&mut State<V>) -> T) -> T {
+        let mut state = lock(&self.state);
+        let result = section(&mut state);
+        let garbage = std::mem::take(&mut state.entries.garbage);
+        drop(state);
+        drop(garbage);
+        result
+    }
+
+    /// A number that no other result has.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Changes the budget, in bytes.
+    pub(crate) fn set_budget(&self, budget: usize) {
+        self.with(|state| {
+            state.entries.budget = budget;
+            state.entries.make_room();
+        });
     }
 
     /// Opens a session.
     pub(crate) fn open_session(&self) -> SessionKey {
-        let mut state = lock(&self.0);
-        let session = SessionKey(state.number());
-        state.sessions.insert(session, HashSet::new());
-        session
+        self.with(|state| state.entries.open_session())
     }
 
-    /// Rule 5: forgets the session and what only it owned. A second release does nothing.
+    /// Rule 6: forgets the session. A second release does nothing.
     pub(crate) fn release_session(&self, session: SessionKey) {
-        let mut state = lock(&self.0);
-        let owned = state.sessions.remove(&session).unwrap_or_default();
-        let freed: Vec<V> = owned
-            .into_iter()
-            .filter_map(|entry| state.disown(entry))
-            .collect();
-        drop(state);
-        drop(freed);
+        self.with(|state| state.entries.close_session(session));
     }
 
-    /// Rules 1 and 2. `parent` is the flight whose resolver asks, `now` is in seconds.
+    /// Rule 1. `now` is in seconds.
+    pub(crate) fn hit(&self, key: &Key, session: SessionKey, now: u64) -> Option<Held<V>> {
+        self.with(|state| state.hit(key, session, now))
+    }
+
+    /// Rule 2.
+    pub(crate) fn equal(
+        &self,
+        key: &Key,
+        shape: Option<&Shape>,
+        session: SessionKey,
+        now: u64,
+    ) -> Option<Equal<V>> {
+        self.with(|state| state.equal(key, shape, session, now))
+    }
+
+    /// Stores what [`Self::equal`] found under the caller's own key, and returns what is there.
+    pub(crate) fn teach(
+        &self,
+        key: &Key,
+        session: SessionKey,
+        completion: Completion<V>,
+        now: u64,
+    ) -> Message<V> {
+        self.with(|state| state.store(key, session, completion, now))
+    }
+
+    /// Says that what `name` names has this content, which congruence then uses. Nothing happens
+    /// when no stored result is known by that name.
+    pub(crate) fn learn(&self, name: &Key, content: Key) {
+        self.with(|state| {
+            let classes = &mut state.entries.classes;
+            if let Some(name) = classes.name(name) {
+                let class = classes.class_of(name);
+                classes.set_content(class, content);
+            }
+        });
+    }
+
+    /// Rules 1 and 3. `parent` is the flight whose resolver asks.
     pub(crate) fn claim(
         self: &Arc<Self>,
-        key: &Digest,
+        key: &Key,
         session: SessionKey,
         parent: Option<FlightId>,
         now: u64,
     ) -> Claim<V> {
-        let mut state = lock(&self.0);
-        if !state.sessions.contains_key(&session) {
-            return Claim::Closed;
-        }
-        if let Some(entry) = state.lookup(key, now) {
-            return match state.adopt(entry, session) {
-                Some(value) => Claim::Hit(value),
-                None => Claim::Closed,
-            };
-        }
-        let claim = (key.clone(), session);
-        if let Some(&flight) = state.claims.get(&claim) {
-            if parent.is_some_and(|parent| state.waits(flight, parent)) {
-                return Claim::Cycle;
+        self.with(|state| {
+            if !state.entries.is_open(session) {
+                return Claim::Closed;
             }
-            return Claim::Join(self.join(&mut state, flight, parent));
-        }
-        let flight = FlightId(state.number());
-        let stop = CancellationToken::new();
-        state.claims.insert(claim.clone(), flight);
-        state.flights.insert(
-            flight,
-            Flight {
-                claim,
-                waiters: HashMap::new(),
-                waits_for: HashMap::new(),
-                stop: stop.clone(),
-            },
-        );
-        let waiter = self.join(&mut state, flight, parent);
-        let ticket = Ticket {
-            table: Arc::clone(self),
-            flight,
-            stop,
-            finished: false,
-        };
-        Claim::Run(ticket, waiter)
+            if let Some(held) = state.hit(key, session, now) {
+                return Claim::Hit(held);
+            }
+            let claim = (*key, session);
+            if let Some(flight) = state.flights.claimed(&claim) {
+                if parent.is_some_and(|parent| state.flights.waits(flight, parent)) {
+                    return Claim::Cycle;
+                }
+                state.stats.joined += 1;
+                return Claim::Join(self.join(state, flight, parent));
+            }
+            let (flight, stop) = state.flights.begin(state.entries.number(), claim);
+            state.stats.executed += 1;
+            let ticket = Ticket {
+                table: Arc::clone(self),
+                flight,
+                stop,
+                finished: false,
+            };
+            Claim::Run(ticket, self.join(state, flight, parent))
+        })
     }
 
     fn join(
@@ -212,267 +267,189 @@ impl<V: Clone> Table<V> {
         flight: FlightId,
         parent: Option<FlightId>,
     ) -> Waiter<V> {
-        let number = state.number();
-        let (sender, receiver) = oneshot::channel();
-        if let Some(running) = state.flights.get_mut(&flight) {
-            running.waiters.insert(number, sender);
-        }
-        if let Some(parent) = parent.and_then(|parent| state.flights.get_mut(&parent)) {
-            *parent.waits_for.entry(flight).or_default() += 1;
-        }
+        let number = state.entries.number();
         Waiter {
             table: Arc::clone(self),
             flight,
             parent,
             number,
-            receiver,
+            receiver: state.flights.join(number, flight, parent),
         }
     }
 
-    /// The first valid entry under `digest`, adopted by the session.
-    pub(crate) fn find(
+    /// Rules 4, 5 and 6.
+    pub(super) fn complete(
         &self,
-        kind: IndexKind,
-        digest: &Digest,
-        session: SessionKey,
+        flight: FlightId,
+        outcome: Result<Completion<V>, Error>,
         now: u64,
-    ) -> Option<V> {
-        let mut state = lock(&self.0);
-        let entry = match kind {
-            IndexKind::Call => state.lookup(digest, now)?,
-            kind => state.first(kind, digest)?,
-        };
-        state.adopt(entry, session)
-    }
-
-    /// Rules 3, 4 and 5.
-    fn complete(&self, flight: FlightId, outcome: Result<Completion<V>, Error>, now: u64) {
-        let mut state = lock(&self.0);
-        // A flight that everybody left is gone already; its value is dropped below.
-        let Some(running) = state.flights.remove(&flight) else {
-            drop(state);
-            drop(outcome);
+    ) {
+        let mut outcome = Some(outcome);
+        let ended = self.with(|state| {
+            // When everybody left, the value is dropped with `outcome`, outside the lock.
+            let running = state.flights.end(flight)?;
+            let (key, session) = running.claim;
+            let message = match outcome.take()? {
+                Ok(completion) => state.store(&key, session, completion, now),
+                Err(error) => Err(error),
+            };
+            Some((running, message))
+        });
+        let Some((running, message)) = ended else {
             return;
         };
-        state.unclaim(&running.claim, flight);
-        let (message, loser) = match outcome {
-            Ok(completion) => state.store(&running.claim, completion, now),
-            Err(error) => (Err(error), None),
-        };
-        drop(state);
         for sender in running.waiters.into_values() {
             // The waiter may leave at this moment; then nobody needs the message.
             let _ = sender.send(message.clone());
         }
-        drop((message, loser));
     }
 
-    fn leave(&self, flight: FlightId, waiter: u64, parent: Option<FlightId>) {
-        let mut state = lock(&self.0);
-        state.forget_wait(parent, flight);
-        let Some(running) = state.flights.get_mut(&flight) else {
-            return;
-        };
-        running.waiters.remove(&waiter);
-        if !running.waiters.is_empty() {
-            return;
-        }
-        if let Some(abandoned) = state.flights.remove(&flight) {
-            state.unclaim(&abandoned.claim, flight);
-            drop(state);
+    pub(super) fn leave(&self, flight: FlightId, waiter: u64, parent: Option<FlightId>) {
+        let abandoned = self.with(|state| state.flights.leave(flight, waiter, parent));
+        if let Some(abandoned) = abandoned {
             abandoned.stop.cancel();
         }
     }
 
-    /// Current sizes.
-    pub(crate) fn stats(&self) -> CacheStats {
-        let state = lock(&self.0);
-        CacheStats {
-            entries: state.entries.len(),
-            rows: state.index.len(),
-            in_flight: state.flights.len(),
-            sessions: state.sessions.len(),
-        }
+    /// Current sizes, and counts since the table was made.
+    pub(crate) fn stats(&self, now: u64) -> CacheStats {
+        self.with(|state| {
+            let entries = &mut state.entries;
+            entries.expire(now);
+            let (classes, idle) = (&entries.classes, entries.idle());
+            CacheStats {
+                entries: entries.all.len(),
+                owned: entries.all.len() - idle,
+                retained: idle,
+                bytes: entries.bytes(),
+                budget: entries.budget,
+                classes: classes.distinct,
+                terms: classes.by_shape.len(),
+                names: classes.names.len(),
+                in_flight: state.flights.len(),
+                sessions: entries.sessions(),
+                evicted: entries.events.evicted,
+                expired: entries.events.expired,
+                ..state.stats
+            }
+        })
     }
 }
 
 impl<V: Clone> State<V> {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn first(&self, kind: IndexKind, digest: &Digest) -> Option<EntryId> {
-        let key = (kind, digest.clone());
-        let (found, entry) = self.index.range((key.clone(), EntryId(0))..).next()?;
-        (*found == key).then_some(*entry)
-    }
-
-    /// An entry whose call or whose result has this digest. An expired call row is removed.
-    fn lookup(&mut self, key: &Digest, now: u64) -> Option<EntryId> {
-        while let Some(entry) = self.first(IndexKind::Call, key) {
-            match self.entries.get(&entry).map(|entry| entry.expires) {
-                Some(Some(expires)) if expires <= now => {
-                    self.index.remove(&((IndexKind::Call, key.clone()), entry));
-                }
-                _ => return Some(entry),
-            }
-        }
-        self.first(IndexKind::Result, key)
-    }
-
-    /// Makes the session an owner; none if it is released.
-    fn adopt(&mut self, entry: EntryId, session: SessionKey) -> Option<V> {
-        let owned = self.sessions.get_mut(&session)?;
-        let held = self.entries.get_mut(&entry)?;
-        if owned.insert(entry) {
-            held.owners += 1;
-        }
-        Some(held.value.clone())
-    }
-
-    /// Takes one owner away; returns the value when that was the last.
-    fn disown(&mut self, entry: EntryId) -> Option<V> {
-        let held = self.entries.get_mut(&entry)?;
-        held.owners -= 1;
-        if held.owners > 0 {
+    fn hit(&mut self, key: &Key, session: SessionKey, now: u64) -> Option<Held<V>> {
+        self.entries.expire(now);
+        if !self.entries.is_open(session) {
             return None;
         }
-        let freed = self.entries.remove(&entry)?;
-        for row in freed.rows {
-            self.index.remove(&(row, entry));
+        let entry = self.entries.exact(key, session)?;
+        self.stats.hits_exact += 1;
+        Some(self.adopt(entry, session))
+    }
+
+    fn adopt(&mut self, entry: EntryIx, session: SessionKey) -> Held<V> {
+        let held = self.entries.adopt(entry, session);
+        Held {
+            value: held.value.clone(),
+            version: held.version.clone(),
         }
-        Some(freed.value)
+    }
+
+    fn equal(
+        &mut self,
+        key: &Key,
+        shape: Option<&Shape>,
+        session: SessionKey,
+        now: u64,
+    ) -> Option<Equal<V>> {
+        self.entries.expire(now);
+        let classes = &mut self.entries.classes;
+        let class = classes.name(key).map(|name| classes.class_of(name));
+        if let Some(entry) = class.and_then(|class| self.entries.portable(class, session)) {
+            self.stats.hits_class += 1;
+            return Some(self.found(entry));
+        }
+        let shape = shape?;
+        let inputs: Option<Vec<ClassIx>> = shape
+            .inputs
+            .iter()
+            .map(|input| self.entries.class_of_input(input, session))
+            .collect();
+        let output = self.entries.classes.output(&shape.digest, &inputs?)?;
+        let entry = self.entries.portable(output, session)?;
+        self.stats.hits_term += 1;
+        Some(self.found(entry))
+    }
+
+    fn found(&self, entry: EntryIx) -> Equal<V> {
+        let found: &Entry<V> = &self.entries.all[entry as usize];
+        Equal {
+            value: found.value.clone(),
+            home: self.entries.classes.names[found.home as usize].key,
+            expires: found.expires,
+            private: found.private.is_some(),
+            volatile: found.volatile,
+        }
     }
 
     /// Stores a finished value for its session, or finds that another session stored it before.
-    /// Returns what the waiters get, and a value to drop outside the lock.
     fn store(
         &mut self,
-        claim: &(Digest, SessionKey),
+        key: &Key,
+        session: SessionKey,
         completion: Completion<V>,
         now: u64,
-    ) -> (Message<V>, Option<V>) {
-        let (key, session) = claim;
-        if !self.sessions.contains_key(session) {
-            let closed = Error::new(Kind::Cancelled, "the session was closed during execution");
-            return (Err(closed), Some(completion.value));
+    ) -> Message<V> {
+        let entries = &mut self.entries;
+        entries.expire(now);
+        if !entries.is_open(session) {
+            entries.garbage.push(completion.value);
+            let closed = "the session was closed during execution";
+            return Err(Error::new(Kind::Cancelled, closed));
         }
-        if let Some(winner) = self
-            .lookup(key, now)
-            .and_then(|entry| self.adopt(entry, *session))
-        {
-            return (Ok(winner), Some(completion.value));
+        if let Some(winner) = entries.exact(key, session) {
+            entries.garbage.push(completion.value);
+            return Ok(self.adopt(winner, session));
         }
-        let entry = EntryId(self.number());
-        let mut rows = completion.rows;
-        rows.push((IndexKind::Call, key.clone()));
-        self.index
-            .extend(rows.iter().cloned().map(|row| (row, entry)));
-        self.entries.insert(
-            entry,
-            Entry {
-                value: completion.value.clone(),
-                owners: 0,
-                expires: completion.expires,
-                rows,
-            },
-        );
-        let _ = self.adopt(entry, *session);
-        (Ok(completion.value), None)
-    }
-
-    /// Removes a claim if it still belongs to this flight.
-    fn unclaim(&mut self, claim: &(Digest, SessionKey), flight: FlightId) {
-        if self.claims.get(claim) == Some(&flight) {
-            self.claims.remove(claim);
+        if completion.expires.is_some_and(|expires| expires <= now) {
+            return Ok(Held {
+                value: completion.value,
+                version: completion.version,
+            });
         }
-    }
-
-    /// Whether `from` waits for `to`, directly or through others, or is it.
-    fn waits(&self, from: FlightId, to: FlightId) -> bool {
-        let mut seen = HashSet::from([from]);
-        let mut pending = vec![from];
-        while let Some(flight) = pending.pop() {
-            if flight == to {
-                return true;
-            }
-            if let Some(running) = self.flights.get(&flight) {
-                pending.extend(running.waits_for.keys().filter(|next| seen.insert(**next)));
-            }
-        }
-        false
-    }
-
-    fn forget_wait(&mut self, parent: Option<FlightId>, flight: FlightId) {
-        let Some(parent) = parent.and_then(|parent| self.flights.get_mut(&parent)) else {
-            return;
+        let private = completion.private.then_some(session);
+        let home = completion.home.unwrap_or(*key);
+        let exact = private.map_or(*key, |session| key.private(session));
+        let new = NewEntry {
+            value: completion.value,
+            version: completion.version,
+            expires: completion.expires,
+            private,
+            volatile: completion.volatile,
+            portable: completion.portable,
+            weight: completion.weight,
+            also: completion.also,
         };
-        if let Some(count) = parent.waits_for.get_mut(&flight) {
-            *count -= 1;
-            if *count == 0 {
-                parent.waits_for.remove(&flight);
-            }
+        let entry = entries.insert(exact, home, &completion.equal, new);
+        let class = entries.class_of_entry(entry);
+        for equal in completion.equal {
+            let name = entries.classes.intern(equal);
+            let other = entries.classes.class_of(name);
+            entries.classes.unite(class, other);
         }
-    }
-}
-
-/// The duty to finish a flight. Dropped unfinished (its task was aborted), it fails the waiters.
-pub(crate) struct Ticket<V: Clone> {
-    table: Arc<Table<V>>,
-    flight: FlightId,
-    stop: CancellationToken,
-    finished: bool,
-}
-
-impl<V: Clone> Ticket<V> {
-    /// The flight, to be the parent of claims that its resolver makes.
-    pub(crate) fn flight(&self) -> FlightId {
-        self.flight
-    }
-
-    /// Cancelled when nobody waits any more.
-    pub(crate) fn stop(&self) -> &CancellationToken {
-        &self.stop
-    }
-
-    /// Ends the flight.
-    pub(crate) fn complete(mut self, outcome: Result<Completion<V>, Error>, now: u64) {
-        self.finished = true;
-        self.table.complete(self.flight, outcome, now);
-    }
-}
-
-impl<V: Clone> Drop for Ticket<V> {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.table.complete(self.flight, Err(Error::cancelled()), 0);
+        if let Some(content) = completion.content {
+            entries.classes.set_content(class, content);
         }
-    }
-}
-
-/// One caller's wait. Dropping it is leaving.
-pub(crate) struct Waiter<V: Clone> {
-    table: Arc<Table<V>>,
-    flight: FlightId,
-    parent: Option<FlightId>,
-    number: u64,
-    receiver: oneshot::Receiver<Message<V>>,
-}
-
-impl<V: Clone> Waiter<V> {
-    /// Waits for the flight's end.
-    pub(crate) async fn wait(mut self) -> Result<V, Error> {
-        match (&mut self.receiver).await {
-            Ok(message) => message,
-            // The sender lives in the flight until it is sent; a lost one means the table is gone.
-            Err(oneshot::Canceled) => Err(Error::cancelled()),
+        if let Some(shape) = completion.shape {
+            let inputs: Vec<ClassIx> = shape
+                .inputs
+                .iter()
+                .map(|input| entries.make_class_of_input(input, session))
+                .collect();
+            entries.classes.add_term(shape.digest, &inputs, class);
         }
-    }
-}
-
-impl<V: Clone> Drop for Waiter<V> {
-    fn drop(&mut self) {
-        self.table.leave(self.flight, self.number, self.parent);
+        let held = self.adopt(entry, session);
+        self.entries.make_room();
+        Ok(held)
     }
 }

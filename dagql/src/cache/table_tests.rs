@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
-use super::table::{Claim, Completion, IndexKind, Table, Ticket, Waiter};
+use super::flights::Waiter;
+use super::{BUDGET_DEFAULT, Claim, Completion, Key, Table, Ticket};
 use crate::{Digest, Error};
 
-fn digest(text: &str) -> Digest {
-    Digest::parse(text).expect("well formed")
+fn key(text: &str) -> Key {
+    Key::of(&Digest::parse(text).expect("well formed"))
+}
+
+fn table() -> Arc<Table<Arc<str>>> {
+    Table::new(BUDGET_DEFAULT)
 }
 
 fn completion(value: &str) -> Completion<Arc<str>> {
-    Completion {
-        value: value.into(),
-        expires: None,
-        rows: Vec::new(),
-    }
+    Completion::of(value.into())
 }
 
 fn runs(claim: Claim<Arc<str>>) -> (Ticket<Arc<str>>, Waiter<Arc<str>>) {
@@ -28,28 +29,22 @@ fn runs(claim: Claim<Arc<str>>) -> (Ticket<Arc<str>>, Waiter<Arc<str>>) {
 
 #[test]
 fn the_loser_of_a_double_completion_gets_the_winners_value() {
-    let table = Table::new();
+    let table = table();
     let (a, b) = (table.open_session(), table.open_session());
-    let key = digest("k");
+    let key = key("k");
     let (one, first) = runs(table.claim(&key, a, None, 0));
     let (two, second) = runs(table.claim(&key, b, None, 0));
     let losing: Arc<str> = "second".into();
     let lost = Arc::downgrade(&losing);
     one.complete(Ok(completion("first")), 0);
-    two.complete(
-        Ok(Completion {
-            value: losing,
-            expires: None,
-            rows: Vec::new(),
-        }),
-        0,
-    );
+    two.complete(Ok(Completion::of(losing)), 0);
     assert_eq!(
         first
             .wait()
             .now_or_never()
             .expect("done")
             .expect("stored")
+            .value
             .as_ref(),
         "first"
     );
@@ -59,45 +54,39 @@ fn the_loser_of_a_double_completion_gets_the_winners_value() {
             .now_or_never()
             .expect("done")
             .expect("stored")
+            .value
             .as_ref(),
         "first"
     );
     assert!(lost.upgrade().is_none(), "the loser's value is released");
-    assert_eq!(table.stats().entries, 1);
+    assert_eq!(table.stats(0).entries, 1);
 }
 
 #[test]
 fn a_late_success_after_everybody_left_is_dropped() {
-    let table = Table::new();
+    let table = table();
     let session = table.open_session();
-    let (ticket, waiter) = runs(table.claim(&digest("k"), session, None, 0));
+    let (ticket, waiter) = runs(table.claim(&key("k"), session, None, 0));
     drop(waiter);
     assert!(ticket.stop().is_cancelled());
     // A new caller does not join the dying flight.
-    let (again, _waiter) = runs(table.claim(&digest("k"), session, None, 0));
+    let (again, _waiter) = runs(table.claim(&key("k"), session, None, 0));
     let value: Arc<str> = "late".into();
     let late = Arc::downgrade(&value);
-    ticket.complete(
-        Ok(Completion {
-            value,
-            expires: None,
-            rows: Vec::new(),
-        }),
-        0,
-    );
+    ticket.complete(Ok(Completion::of(value)), 0);
     assert!(late.upgrade().is_none());
-    assert_eq!((table.stats().entries, table.stats().in_flight), (0, 1));
+    assert_eq!((table.stats(0).entries, table.stats(0).in_flight), (0, 1));
     again.complete(Ok(completion("new")), 0);
     assert!(
-        matches!(table.claim(&digest("k"), session, None, 0), Claim::Hit(value) if &*value == "new")
+        matches!(table.claim(&key("k"), session, None, 0), Claim::Hit(held) if &*held.value == "new")
     );
 }
 
 #[test]
 fn a_failing_call_does_not_evict_a_live_result() {
-    let table = Table::new();
+    let table = table();
     let (a, b) = (table.open_session(), table.open_session());
-    let key = digest("k");
+    let key = key("k");
     let (one, _first) = runs(table.claim(&key, a, None, 0));
     let (two, second) = runs(table.claim(&key, b, None, 0));
     one.complete(Ok(completion("good")), 0);
@@ -108,9 +97,9 @@ fn a_failing_call_does_not_evict_a_live_result() {
 
 #[test]
 fn an_aborted_task_fails_its_waiters() {
-    let table = Table::new();
+    let table = table();
     let session = table.open_session();
-    let (ticket, waiter) = runs(table.claim(&digest("k"), session, None, 0));
+    let (ticket, waiter) = runs(table.claim(&key("k"), session, None, 0));
     drop::<Ticket<Arc<str>>>(ticket);
     let error = waiter
         .wait()
@@ -118,14 +107,14 @@ fn an_aborted_task_fails_its_waiters() {
         .expect("told")
         .expect_err("aborted");
     assert_eq!(error.kind(), crate::Kind::Cancelled);
-    assert_eq!(table.stats().in_flight, 0);
+    assert_eq!(table.stats(0).in_flight, 0);
 }
 
 #[test]
 fn releasing_an_old_result_leaves_the_newer_one_of_its_key() {
-    let table = Table::new();
+    let table = table();
     let (a, b) = (table.open_session(), table.open_session());
-    let key = digest("k");
+    let key = key("k");
     let timed = |value: &str, expires| Completion {
         expires: Some(expires),
         ..completion(value)
@@ -135,22 +124,5 @@ fn releasing_an_old_result_leaves_the_newer_one_of_its_key() {
     let (ticket, _w) = runs(table.claim(&key, b, None, 10));
     ticket.complete(Ok(timed("new", 20)), 10);
     table.release_session(a);
-    assert!(matches!(table.claim(&key, b, None, 11), Claim::Hit(value) if &*value == "new"));
-}
-
-#[test]
-fn equal_rows_survive_the_release_of_their_first_entry() {
-    let table = Table::new();
-    let (a, b) = (table.open_session(), table.open_session());
-    let content = |value: &str| Completion {
-        rows: vec![(IndexKind::Content, digest("c"))],
-        ..completion(value)
-    };
-    let (ticket, _w) = runs(table.claim(&digest("k1"), a, None, 0));
-    ticket.complete(Ok(content("one")), 0);
-    let (ticket, _w) = runs(table.claim(&digest("k2"), b, None, 0));
-    ticket.complete(Ok(content("two")), 0);
-    let find = || table.find(IndexKind::Content, &digest("c"), b, 0);
-    table.release_session(a);
-    assert_eq!(find().as_deref(), Some("two"));
+    assert!(matches!(table.claim(&key, b, None, 11), Claim::Hit(held) if &*held.value == "new"));
 }

@@ -186,7 +186,7 @@ async fn releasing_a_session_frees_what_no_other_owns() {
     );
     drop(b);
     assert_eq!(lab.live(), 0);
-    assert_eq!(server.cache().stats(), CacheStats::default());
+    assert!(server.cache().stats().is_empty());
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_call_that_ends_after_its_session_returns_and_keeps_nothing() {
     session.release();
     let response = query.await.expect("ends");
     assert_eq!(response.errors[0].message(), "the session is closed");
-    assert_eq!(server.cache().stats(), CacheStats::default());
+    assert!(server.cache().stats().is_empty());
 }
 
 #[tokio::test]
@@ -215,47 +215,6 @@ async fn a_result_is_found_by_the_id_it_came_with() {
     assert_eq!(answer["text"]["upper"]["id"], answer["direct"]["id"]);
     assert_eq!(answer["text"]["upper"]["value"], "A");
     assert_eq!(lab.runs("text"), 2);
-}
-
-#[tokio::test]
-async fn content_is_an_index_and_not_an_owner() {
-    let lab = Arc::new(Lab::default());
-    let server = server(&lab);
-    let (a, b) = (session(&server, "a"), session(&server, "b"));
-    data(
-        &a,
-        r#"{ text(value: "a") { append(with: "b") { value } } }"#,
-    )
-    .await;
-    let content = Scheme::Blake3.rules().strings("text", &["ab"]);
-    let found = server
-        .cache()
-        .table
-        .find(IndexKind::Content, &content, b.key(), 0);
-    assert_eq!(
-        found
-            .and_then(|value| value
-                .as_object()
-                .map(|object| object.type_name().to_owned()))
-            .as_deref(),
-        Some("Text")
-    );
-    a.release();
-    let found = server
-        .cache()
-        .table
-        .find(IndexKind::Content, &content, b.key(), 0);
-    assert!(found.is_some(), "`b` adopted it by finding it");
-    b.release();
-    assert_eq!(server.cache().stats(), CacheStats::default());
-    let c = session(&server, "c");
-    assert!(
-        server
-            .cache()
-            .table
-            .find(IndexKind::Content, &content, c.key(), 0)
-            .is_none()
-    );
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{Caller, Prepared, complete, run, unknown_field};
-use crate::cache::IndexKind;
+use crate::cache::Key;
 use crate::id::Argument;
 use crate::schema::{FieldDef, Role};
 use crate::{Error, Id, Literal, Object, Scope, Session, Value, coerce};
@@ -35,10 +35,10 @@ pub(crate) async fn load(caller: &Caller, id: &Id) -> Result<Value, Error> {
     let mut replay: Vec<&Id> = Vec::new();
     let mut cursor = id;
     let mut value = loop {
-        let key = (IndexKind::Call, cursor.digest());
-        if let Some(found) = cache.table.find(key.0, key.1, session.key(), cache.now()) {
-            session.portables().note(&found);
-            break found;
+        let key = Key::of(cursor.digest());
+        if let Some(found) = cache.table.hit(&key, session.key(), cache.now()) {
+            session.portables().note(&found.value);
+            break found.value;
         }
         let Some(receiver) = cursor.receiver() else {
             let def = schema.field(schema.query(), cursor.field());
@@ -60,7 +60,7 @@ pub(crate) async fn load(caller: &Caller, id: &Id) -> Result<Value, Error> {
             element(&value, next)?
         } else {
             let receiver = receiver_of(value, next)?;
-            run(caller, replayed(session, receiver, next)?).await?
+            run(caller, replayed(session, receiver, next)?).await?.value
         };
     }
     Ok(value)
