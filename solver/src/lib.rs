@@ -4,11 +4,13 @@
 //!   them, definitions, and their canonical identity.
 //! - [`cachemap`]: what each operation contributes to BuildKit's cache keys.
 //! - [`predict`]: the keys themselves, for a whole graph.
+//! - [`cacheconfig`]: what a cache export holds, and which of it belongs to a graph.
 //! - [`backend`]: a client of the daemon: connection, session, gateway, progress.
 //!
 //! Nothing in here knows GraphQL or Dagger.
 
 pub mod backend;
+pub mod cacheconfig;
 pub mod cachemap;
 pub mod digest;
 pub mod llb;
