@@ -37,6 +37,10 @@ use solver::llb;
 
 use crate::salt::Salt;
 
+mod bound;
+
+pub(crate) use bound::{mount_is_bound, tree_is_bound};
+
 /// Actions in one file op.
 pub const SEGMENT_ACTIONS: usize = 100;
 
@@ -125,6 +129,42 @@ pub enum Work {
     /// A value that is read from a tree. A stock daemon computes no values: the
     /// tree is all it sees, and the reading is done through its gateway.
     Read(Tree),
+}
+
+impl Work {
+    /// Calls `visit` for every tree this work reads.
+    fn for_each_input<'a>(&'a self, mut visit: impl FnMut(&'a Edge)) {
+        let mut tree = |t: &'a Tree| {
+            if let Some(edge) = t {
+                visit(edge);
+            }
+        };
+        match self {
+            Self::Llb(_) => {}
+            Self::File { base, action } => {
+                tree(base);
+                if let FileAction::Copy(copy) = action {
+                    tree(&copy.source);
+                }
+            }
+            Self::Read(input) => tree(input),
+            Self::Diff { lower, upper } => {
+                tree(lower);
+                tree(upper);
+            }
+            Self::Exec(exec) => {
+                tree(&exec.root);
+                for mount in &exec.mounts {
+                    match &mount.kind {
+                        MountKind::Bind { source, .. } | MountKind::Cache { source, .. } => {
+                            tree(source);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Who owns what a file action makes.
@@ -367,6 +407,8 @@ pub struct DagOp {
     pub(crate) salt: Option<Salt>,
     pub(crate) work: Work,
     pub(crate) fold: Fold,
+    /// Whether only the session that made it can do it.
+    bound: bool,
     /// The LLB outputs, once lowered.
     pub(crate) lowered: OnceLock<Vec<Option<llb::Output>>>,
     /// The first LLB vertex that does this work, for the ledger: a folded
@@ -379,6 +421,7 @@ impl DagOp {
     pub fn new(kind: Kind, call: CallRef, salt: Option<Salt>, work: Work) -> Self {
         let fold = Fold::of(&work);
         Self {
+            bound: Self::is_bound(&work),
             kind,
             call,
             salt,
@@ -410,37 +453,8 @@ impl DagOp {
     }
 
     /// Calls `visit` for every tree this work reads.
-    pub(crate) fn for_each_input<'a>(&'a self, mut visit: impl FnMut(&'a Edge)) {
-        let mut tree = |t: &'a Tree| {
-            if let Some(edge) = t {
-                visit(edge);
-            }
-        };
-        match &self.work {
-            Work::Llb(_) => {}
-            Work::File { base, action } => {
-                tree(base);
-                if let FileAction::Copy(copy) = action {
-                    tree(&copy.source);
-                }
-            }
-            Work::Read(input) => tree(input),
-            Work::Diff { lower, upper } => {
-                tree(lower);
-                tree(upper);
-            }
-            Work::Exec(exec) => {
-                tree(&exec.root);
-                for mount in &exec.mounts {
-                    match &mount.kind {
-                        MountKind::Bind { source, .. } | MountKind::Cache { source, .. } => {
-                            tree(source);
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
+    pub(crate) fn for_each_input<'a>(&'a self, visit: impl FnMut(&'a Edge)) {
+        self.work.for_each_input(visit);
     }
 
     /// Takes the inputs out, so that a long chain is freed in a loop.

@@ -26,7 +26,7 @@ pub(crate) use config::ImageConfig;
 use super::path;
 use super::records::Port;
 use crate::error::Error;
-use crate::vertex::{ExecMount, MountKind, Tree};
+use crate::vertex::{ExecMount, MountKind, Tree, mount_is_bound, tree_is_bound};
 
 /// The data of a `Container`.
 #[derive(Clone, Debug)]
@@ -52,6 +52,12 @@ pub(crate) struct Container {
 impl ObjectData for Container {
     fn type_name(&self) -> &str {
         "Container"
+    }
+
+    fn session_bound(&self) -> bool {
+        [&self.rootfs, &self.meta].into_iter().any(tree_is_bound)
+            || self.mounts.iter().any(mount_is_bound)
+            || !self.secret_env.is_empty()
     }
 }
 

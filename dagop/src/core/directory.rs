@@ -17,7 +17,7 @@ use super::file::File;
 use super::{content_digest, object, path, read, session, this};
 use crate::error::Error;
 use crate::session::Stat;
-use crate::vertex::Tree;
+use crate::vertex::{Tree, tree_is_bound};
 
 /// The data of a `Directory`.
 #[derive(Clone, Debug)]
@@ -33,6 +33,10 @@ pub(crate) struct Directory {
 impl ObjectData for Directory {
     fn type_name(&self) -> &str {
         "Directory"
+    }
+
+    fn session_bound(&self) -> bool {
+        tree_is_bound(&self.tree)
     }
 }
 

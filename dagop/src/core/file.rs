@@ -7,7 +7,7 @@ use dagql::{Arg, CachePolicy, Cx, Field, Object, ObjectData, ObjectType, Value};
 
 use super::{CONTENTS_MAX, act, content_digest, directory, object, path, read, session, this};
 use crate::error::Error;
-use crate::vertex::{CopyAction, FileAction, Tree};
+use crate::vertex::{CopyAction, FileAction, Tree, tree_is_bound};
 
 /// The data of a `File`.
 #[derive(Clone, Debug)]
@@ -25,6 +25,10 @@ pub(crate) struct File {
 impl ObjectData for File {
     fn type_name(&self) -> &str {
         "File"
+    }
+
+    fn session_bound(&self) -> bool {
+        tree_is_bound(&self.tree)
     }
 }
 

@@ -24,6 +24,10 @@ impl ObjectData for Secret {
     fn type_name(&self) -> &str {
         "Secret"
     }
+
+    fn session_bound(&self) -> bool {
+        true
+    }
 }
 
 /// The object type.

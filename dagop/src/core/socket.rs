@@ -13,6 +13,10 @@ impl ObjectData for Socket {
     fn type_name(&self) -> &str {
         "Socket"
     }
+
+    fn session_bound(&self) -> bool {
+        true
+    }
 }
 
 /// The object type.

@@ -122,6 +122,7 @@ pub(crate) struct Completion<V> {
     pub(crate) shape: Option<Shape>,
 }
 
+#[cfg(test)]
 impl<V> Completion<V> {
     /// A completion of a value that nothing else is known of.
     pub(crate) fn of(value: V) -> Self {
