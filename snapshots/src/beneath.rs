@@ -77,6 +77,11 @@ impl Root {
         &self.directory
     }
 
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The path of an entry for an error message.
     pub fn show(&self, relative: &str) -> PathBuf {
         self.path.join(relative)

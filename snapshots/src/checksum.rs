@@ -43,15 +43,15 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub(crate) use header::summer;
-pub(crate) use records::{Node, Records};
+pub(crate) use header::{bytes as header_bytes, is_hashed, summer};
+pub(crate) use records::{Node, Records, compare as walk_order};
 use records::{Record, find};
 pub use select::Selection;
-pub(crate) use sum::{Sum, Summer};
+pub(crate) use sum::{SUM_LEN, Sum, Summer};
 
 use crate::digest::Digest;
 use crate::patterns::{PatternError, clean};
-use crate::tree::{Tree, TreeError, walk};
+use crate::tree::{Kind, Tree, TreeError, walk};
 
 /// Most links followed while a path is resolved.
 const LINKS_MAX: usize = 255;
@@ -173,7 +173,11 @@ impl<'t> Checksums<'t> {
             if let Some((uid, gid)) = profile.owner {
                 (meta.uid, meta.gid) = (uid, gid);
             }
-            records.push(record_path(&file), meta, None, &profile);
+            let known = match meta.kind {
+                Kind::File { .. } => tree.known_digest(&file, &header_bytes(&meta, &profile)),
+                _ => None,
+            };
+            records.push(record_path(&file), meta, known.map(Sum), &profile);
         }
         Ok(Self {
             tree: Some(tree),

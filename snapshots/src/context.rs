@@ -6,7 +6,7 @@
 //! walk     the tree in protocol order, one stat(2) per entry  ----> the session's file transfer
 //!   |  entries                                                       (the same walk, so what is
 //! read     hashes files on all cores while the walk goes on           hashed is what is sent)
-//!   |
+//!   |      cache: digests of files that were not touched since the last time
 //! Context  the records of the tree, to be asked for digests; and a Fingerprint
 //! ```
 //! * What is hashed is what the daemon would hold: patterns applied, owners mapped, sockets as empty
@@ -18,6 +18,7 @@
 //! What a change of an existing directory's mode does to a daemon that already holds an older copy
 //! is not modelled: such a daemon keeps the old header, a fresh one hashes the new one.
 
+mod cache;
 mod filter;
 mod fingerprint;
 mod follow;
@@ -25,18 +26,23 @@ mod identity;
 mod read;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod walk;
 mod xattrs;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use cache::Cache;
 pub use filter::Filter;
 pub use fingerprint::Fingerprint;
 pub use follow::extend as follow_paths;
 pub use identity::Identity;
 use identity::Moment;
+use read::Found;
+pub use tree::SourceTree;
 pub use walk::{Attributes, Emit, Entry, walk};
 pub use xattrs::readable as xattrs_readable;
 
@@ -139,12 +145,15 @@ impl Source {
 pub struct Options {
     /// The rules of the daemon's release.
     pub rules: Rules,
+    /// The folder of stat caches, created when needed; without one every file is read.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             rules: Rules::LATEST,
+            cache: None,
         }
     }
 }
@@ -164,10 +173,14 @@ pub struct Work {
 pub struct Context {
     /// The records; ask them what a vertex asks its input.
     pub sums: Checksums<'static>,
+    /// The same as a tree, for those who compute further trees from it.
+    pub tree: SourceTree,
     /// The state of the directory when it was hashed.
     pub fingerprint: Fingerprint,
     /// What it took.
     pub work: Work,
+    /// Why the stat cache could not be written; the next run is slower then, nothing else.
+    pub cache_failure: Option<PathError>,
 }
 
 impl Context {
@@ -192,17 +205,30 @@ pub fn hash(source: &Source, options: &Options) -> Result<Context, ContextError>
         rules: options.rules,
         owner: None,
     };
-    let (found, work) = read::all(&root, &filter, source.ownership, profile)?;
-    let fingerprint = Fingerprint::new(source.clone(), profile, started, &found);
+    let mut cache = options
+        .cache
+        .as_ref()
+        .map(|folder| Cache::load(folder, &root, source.ownership, started));
+    let (found, work) = read::all(&root, &filter, source.ownership, profile, cache.as_mut())?;
+    let saved = cache.map_or(Ok(()), |cache| cache.save(&found));
     let mut records = Records::default();
-    records.push(Box::default(), Meta::new(Kind::Dir, 0o755), None, &profile);
-    for file in found {
+    records.push(Box::default(), root_meta(), None, &profile);
+    for file in &found {
         let path = ["/", &file.path].concat().into_bytes().into();
-        records.push(path, file.meta, file.digest, &profile);
+        records.push(path, file.meta.clone(), file.digest, &profile);
     }
+    let found: Arc<[Found]> = found.into();
+    let fingerprint = Fingerprint::new(source.clone(), profile, started, Arc::clone(&found));
     Ok(Context {
         sums: Checksums::from_records(records, profile),
+        tree: SourceTree::new(root, profile, found),
         fingerprint,
         work,
+        cache_failure: saved.err(),
     })
+}
+
+/// The root is never sent; what it looks like does not matter.
+fn root_meta() -> Meta {
+    Meta::new(Kind::Dir, 0o755)
 }

@@ -27,7 +27,8 @@ pub(super) fn root(meta: &Meta, profile: &Profile) -> Sum {
     }
 }
 
-pub(super) fn bytes(meta: &Meta, profile: &Profile) -> Vec<u8> {
+/// The header bytes of an entry.
+pub(crate) fn bytes(meta: &Meta, profile: &Profile) -> Vec<u8> {
     let devices = profile.origin == Origin::Transfer || profile.rules.scan_devices;
     let (typeflag, device) = match &meta.kind {
         // A socket loses its type and is an empty regular file.
@@ -62,7 +63,7 @@ pub(super) fn bytes(meta: &Meta, profile: &Profile) -> Vec<u8> {
 }
 
 /// Security labels and ACLs belong to the machine, capabilities to the file.
-fn is_hashed(xattr: &[u8]) -> bool {
+pub(crate) fn is_hashed(xattr: &[u8]) -> bool {
     xattr == b"security.capability"
         || !(xattr.starts_with(b"security.") || xattr.starts_with(b"system."))
 }

@@ -122,7 +122,7 @@ pub(super) fn find(records: &[Record], path: &[u8]) -> Option<usize> {
 }
 
 /// Walk order.
-pub(super) fn compare(one: &[u8], other: &[u8]) -> Ordering {
+pub(crate) fn compare(one: &[u8], other: &[u8]) -> Ordering {
     let common = one.iter().zip(other).position(|(a, b)| a != b);
     match common {
         None => one.len().cmp(&other.len()),

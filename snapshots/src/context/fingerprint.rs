@@ -4,12 +4,13 @@
 //! before they were read that another write could hide behind the same times are read again.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::identity::{Identity, Moment};
+use super::identity::Moment;
 use super::read::{self, Found};
 use super::walk::{Attributes, Entry, walk};
 use super::{ContextError, Source};
-use crate::checksum::{Profile, Sum};
+use crate::checksum::Profile;
 use crate::tree::Meta;
 
 /// The state of a local source at the time it was hashed.
@@ -17,41 +18,23 @@ use crate::tree::Meta;
 pub struct Fingerprint {
     source: Source,
     profile: Profile,
+    read: Moment,
     /// In listing order.
-    entries: Vec<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    path: String,
-    what: What,
-}
-
-/// What must be the same.
-#[derive(Debug)]
-enum What {
-    /// Of a directory the header; its times change with entries that are not listed.
-    Directory(Box<Meta>),
-    /// Times far enough in the past tell everything.
-    Settled(Identity),
-    /// The content has to be compared.
-    Racy(Identity, Sum),
+    entries: Arc<[Found]>,
 }
 
 impl Fingerprint {
-    pub(super) fn new(source: Source, profile: Profile, read: Moment, found: &[Found]) -> Self {
-        let entries = found.iter().map(|found| State {
-            path: found.path.clone(),
-            what: match &found.digest {
-                None => What::Directory(Box::new(timeless(&found.meta))),
-                Some(_) if read.settles(&found.identity) => What::Settled(found.identity),
-                Some(digest) => What::Racy(found.identity, *digest),
-            },
-        });
+    pub(super) fn new(
+        source: Source,
+        profile: Profile,
+        read: Moment,
+        entries: Arc<[Found]>,
+    ) -> Self {
         Self {
             source,
             profile,
-            entries: entries.collect(),
+            read,
+            entries,
         }
     }
 
@@ -87,7 +70,7 @@ impl Fingerprint {
                         change = Some(earlier(&state.path, &path));
                         return false;
                     }
-                    Some(state) => state.is_still(entry, &mut worker),
+                    Some(state) => self.is_still(state, entry, &mut worker),
                     None => Ok(false),
                 };
                 match same {
@@ -107,21 +90,25 @@ impl Fingerprint {
             }
         }
     }
-}
 
-impl State {
-    fn is_still(&self, entry: Entry, worker: &mut read::Worker<'_>) -> Result<bool, ContextError> {
-        match &self.what {
-            What::Directory(meta) => Ok(timeless(&entry.meta) == **meta),
-            What::Settled(identity) => Ok(entry.identity == *identity),
-            What::Racy(identity, _) if entry.identity != *identity => Ok(false),
-            What::Racy(identity, digest) => match worker.entry(entry) {
-                Ok(found) => Ok(found.is_some_and(|found| {
-                    found.identity == *identity && found.digest.as_ref() == Some(digest)
-                })),
-                Err(ContextError::Changing(_)) => Ok(false),
-                Err(e) => Err(e),
-            },
+    fn is_still(
+        &self,
+        was: &Found,
+        entry: Entry,
+        worker: &mut read::Worker<'_>,
+    ) -> Result<bool, ContextError> {
+        // The times of a directory change with entries that are not listed.
+        if was.digest.is_none() {
+            return Ok(timeless(&entry.meta) == timeless(&was.meta));
+        }
+        if entry.identity != was.identity || self.read.settles(&was.identity) {
+            return Ok(entry.identity == was.identity);
+        }
+        match worker.entry(entry) {
+            Ok(found) => Ok(found
+                .is_some_and(|found| found.identity == was.identity && found.digest == was.digest)),
+            Err(ContextError::Changing(_)) => Ok(false),
+            Err(e) => Err(e),
         }
     }
 }

@@ -132,3 +132,11 @@ impl Moment {
         end < self.now
     }
 }
+
+#[cfg(test)]
+impl Moment {
+    /// Another time on the same clock.
+    pub(super) fn at(self, now: Time) -> Self {
+        Self { now, ..self }
+    }
+}

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::cache::Cache;
 use super::filter::Filter;
 use super::identity::Identity;
 use super::walk::{Attributes, Entry, READ_XATTRS, walk};
@@ -44,11 +45,22 @@ const ATTEMPTS: usize = 5;
 const BUFFER: usize = 256 * 1024;
 
 /// An entry of the listing with its digest; directories get theirs from their content.
+#[derive(Debug)]
 pub(super) struct Found {
     pub(super) path: String,
     pub(super) meta: Meta,
     pub(super) identity: Identity,
     pub(super) digest: Option<Sum>,
+    /// The inode has further names.
+    pub(super) several: bool,
+}
+
+impl Found {
+    /// Identity of the inode, for entries that have several names.
+    pub(super) fn group(&self) -> Option<(u64, u64)> {
+        self.several
+            .then_some((self.identity.device, self.identity.inode))
+    }
 }
 
 /// A position in the listing, and what is there.
@@ -60,6 +72,7 @@ pub(super) fn all(
     filter: &Filter,
     ownership: Ownership,
     profile: Profile,
+    cache: Option<&mut Cache>,
 ) -> Result<(Vec<Found>, Work), ContextError> {
     let workers = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -70,7 +83,7 @@ pub(super) fn all(
         let handles: Vec<_> = (0..workers)
             .map(|_| scope.spawn(|| Worker::new(root, profile).run(&receiver)))
             .collect();
-        let listed = list(root, filter, ownership, sender);
+        let listed = list(root, filter, ownership, cache, sender);
         let hashed: Vec<_> = handles
             .into_iter()
             .map(|handle| match handle.join() {
@@ -89,10 +102,10 @@ pub(super) fn all(
         work.read += read;
         work.bytes += bytes;
     }
-    let (count, directories) = listed?;
+    let (count, done) = listed?;
     let mut slots: Vec<Option<Found>> = Vec::new();
     slots.resize_with(count, || None);
-    for (at, found) in parts.into_iter().flatten().chain(directories) {
+    for (at, found) in parts.into_iter().flatten().chain(done) {
         slots[at] = Some(found);
     }
     let found: Vec<Found> = slots.into_iter().flatten().collect();
@@ -100,15 +113,16 @@ pub(super) fn all(
     Ok((found, work))
 }
 
-/// Walks, hands out what must be hashed and keeps the directories. Returns how many entries there are.
+/// Walks, hands out what must be hashed and keeps what need not. Returns how many entries there are.
 fn list(
     root: &Root,
     filter: &Filter,
     ownership: Ownership,
+    mut cache: Option<&mut Cache>,
     sender: SyncSender<Vec<Job>>,
 ) -> Result<(usize, Vec<(usize, Found)>), ContextError> {
     let mut count = 0;
-    let mut directories = Vec::new();
+    let mut done = Vec::new();
     let mut batch: Vec<Job> = Vec::with_capacity(BATCH_ENTRIES);
     let mut bytes = 0;
     let outcome = walk(
@@ -119,8 +133,12 @@ fn list(
         &mut |entry| {
             let at = count;
             count += 1;
-            if entry.meta.is_dir() {
-                directories.push((at, entry.into_found(None)));
+            let known = cache
+                .as_mut()
+                .filter(|_| !entry.meta.is_dir())
+                .and_then(|cache| cache.lookup(&entry.path, &entry.identity));
+            if entry.meta.is_dir() || known.is_some() {
+                done.push((at, entry.into_found(known)));
             } else {
                 bytes += entry.meta.size();
                 batch.push((at, entry));
@@ -141,7 +159,7 @@ fn list(
     }
     // Fails only when all workers have: their error is reported.
     let _ = sender.send(batch);
-    Ok((count, directories))
+    Ok((count, done))
 }
 
 impl Entry {
@@ -151,6 +169,7 @@ impl Entry {
             meta: self.meta,
             identity: self.identity,
             digest,
+            several: self.several,
         }
     }
 }
@@ -283,6 +302,7 @@ impl Entry {
     }
 }
 
-fn name(path: &str) -> &str {
+/// The last component of a path.
+pub(super) fn name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }

@@ -59,6 +59,8 @@ pub struct Entry {
     pub hard_link: Option<String>,
     /// What the system said.
     pub identity: Identity,
+    /// The inode has further names, listed or not.
+    pub(super) several: bool,
     /// The directory the entry is in, while [`Meta::xattrs`] has not been read ([`Attributes::OfDirectories`]).
     pub(super) parent: Option<Arc<OwnedFd>>,
 }
@@ -392,7 +394,8 @@ impl Walk<'_> {
             Ownership::Keep => (found.st_uid, found.st_gid),
             Ownership::Fixed { uid, gid } => (uid, gid),
         };
-        let now = self.attributes == Attributes::All || kind == Kind::Dir;
+        let is_directory = kind == Kind::Dir;
+        let now = self.attributes == Attributes::All || is_directory;
         let xattrs = match now.then(|| self.xattrs.read(directory, name)) {
             Some(Ok(xattrs)) => xattrs,
             None => Xattrs::new(),
@@ -411,6 +414,7 @@ impl Walk<'_> {
             },
             hard_link: None,
             identity,
+            several: found.st_nlink > 1 && !is_directory,
             parent: (!now).then(|| Arc::clone(directory)),
         }))
     }
