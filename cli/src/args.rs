@@ -184,12 +184,12 @@ pub(crate) struct SessionArgs {
     /// Directory that relative host paths are resolved in [default: the current one]
     #[arg(long, value_name = "DIR", visible_alias = "project")]
     pub(crate) workdir: Option<PathBuf>,
-    /// What the SDK says about itself; accepted and not used
+    /// What the SDK says about itself; dagger.io/sdk.version is the API version it expects
     #[arg(long = "label", value_name = "NAME:VALUE")]
-    labels: Vec<String>,
-    /// API version that the schema is shown in [default: the newest]
+    pub(crate) labels: Vec<String>,
+    /// API version that the schema is shown in [default: the SDK's]
     #[arg(long = "version", value_name = "VERSION")]
-    pub(crate) api_version: Option<String>,
+    api_version: Option<String>,
     /// Accepted and not used
     #[arg(short = 'v', action = clap::ArgAction::Count)]
     verbosity: u8,
@@ -198,6 +198,16 @@ pub(crate) struct SessionArgs {
     /// Flags of other SDK versions; they are ignored
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub(crate) unknown: Vec<OsString>,
+}
+
+impl SessionArgs {
+    /// The API version that was asked for, or the one the SDK was made for, or the newest.
+    pub(crate) fn api_version(&self) -> String {
+        let labels = self.labels.iter();
+        let mut of_sdk = labels.filter_map(|label| label.strip_prefix("dagger.io/sdk.version:"));
+        let asked = self.api_version.as_deref().or_else(|| of_sdk.next());
+        asked.unwrap_or_default().to_owned()
+    }
 }
 
 /// `dagop completion`.
@@ -297,6 +307,26 @@ mod tests {
         };
         assert_eq!(run.document, Source::Stdin);
         assert_eq!(raw.connection.addr.as_deref(), Some("unix:///x"));
+    }
+
+    #[test]
+    fn an_sdk_says_which_api_it_expects() {
+        let version = |more: &[&str]| {
+            let arguments = ["dagop", "session"].iter().chain(more);
+            let Command::Session(session) = RawCli::try_parse_from(arguments).unwrap().command
+            else {
+                panic!("not session")
+            };
+            session.api_version()
+        };
+        let label = "dagger.io/sdk.version:0.19.11";
+        assert_eq!(version(&[]), "");
+        assert_eq!(version(&["--label", "dagger.io/sdk.name:go"]), "");
+        assert_eq!(version(&["--label", label, "--unknown", "x"]), "0.19.11");
+        assert_eq!(
+            version(&["--version", "v0.18.2", "--label", label]),
+            "v0.18.2"
+        );
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct SessionOptions {
     pub events: Option<UnboundedSender<Event>>,
     /// Where the last definition that was solved is written.
     pub dump_llb: Option<PathBuf>,
+    /// The API version that the client was written for; empty for the newest.
+    pub api_version: String,
 }
 
 impl std::fmt::Debug for SessionOptions {
@@ -273,11 +275,8 @@ impl Engine {
         let observer = Arc::<Journal>::clone(&journal);
         let server = Server::new(self.schema.clone(), self.cache.clone(), observer);
         let extension = Arc::<BuildSession>::clone(&build);
-        let session = server.session(dagql::SessionOptions::new(
-            build.id(),
-            self.client_id.as_str(),
-            extension,
-        ));
+        let own = dagql::SessionOptions::new(build.id(), self.client_id.as_str(), extension);
+        let session = server.session(own.view(dagql::View::of(&options.api_version)));
         Ok(EngineSession {
             session,
             build,

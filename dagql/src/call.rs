@@ -21,7 +21,7 @@ use crate::cache::FlightId;
 use crate::id::{ArgSpec, Argument, Call, canonical_arguments};
 use crate::policy::{self, CacheDirective};
 use crate::schema::{FieldDef, Resolver, Role};
-use crate::{Args, Error, Id, Literal, Object, ResponsePath, Session, Value, coerce};
+use crate::{Args, Error, Id, Literal, Object, ResponsePath, Session, Value, View, coerce};
 
 mod filing;
 mod load;
@@ -88,14 +88,23 @@ pub(crate) async fn select(
     field: &str,
     given: Vec<(Arc<str>, Literal)>,
 ) -> Result<Answer, Error> {
-    let schema = caller.session.schema();
+    // Resolvers see the newest definitions, whoever their client is.
+    let schema = caller.session.server().schema();
     let def = schema
         .field(receiver.type_name(), field)
         .ok_or_else(|| unknown_field(receiver.type_name(), field))?;
     let given = coerce::literals(schema, def, given)
         .map_err(|error| error.context(format_args!("{}.{field}", receiver.type_name())))?;
     let def = Arc::clone(def);
-    answer(caller, receiver, def, given, None).await
+    answer(caller, receiver, def, given, Asked::default()).await
+}
+
+/// What a query says about a call besides field and arguments.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Asked<'a> {
+    /// The view that the field was found in.
+    pub(crate) view: View,
+    pub(crate) directive: Option<&'a CacheDirective>,
 }
 
 /// Calls a field with coerced arguments.
@@ -104,9 +113,9 @@ pub(crate) async fn select_coerced(
     receiver: &Object,
     field: Arc<FieldDef>,
     given: Vec<(Arc<str>, Literal)>,
-    directive: Option<&CacheDirective>,
+    asked: Asked<'_>,
 ) -> Result<Value, Error> {
-    let answer = answer(caller, receiver, field, given, directive).await?;
+    let answer = answer(caller, receiver, field, given, asked).await?;
     Ok(answer.value)
 }
 
@@ -115,7 +124,7 @@ async fn answer(
     receiver: &Object,
     field: Arc<FieldDef>,
     given: Vec<(Arc<str>, Literal)>,
-    directive: Option<&CacheDirective>,
+    asked: Asked<'_>,
 ) -> Result<Answer, Error> {
     match &field.role {
         Role::ReceiverId => Ok(Answer {
@@ -124,8 +133,9 @@ async fn answer(
         }),
         Role::Loader => {
             let args = Args::new(given);
+            let schema = caller.session.schema();
             let object = load_object(caller, args.id("id")?).await?;
-            check_loaded(&object, &field)?;
+            check_loaded(schema, &object, &field)?;
             Ok(Answer {
                 version: object.version().cloned(),
                 value: Value::Object(object),
@@ -133,7 +143,7 @@ async fn answer(
         }
         Role::Call(resolver) => {
             let resolver = Arc::clone(resolver);
-            let prepared = prepare(&caller.session, receiver, field, resolver, given, directive)?;
+            let prepared = prepare(&caller.session, receiver, field, resolver, given, asked)?;
             run(caller, prepared).await
         }
         Role::Interface => Err(Error::internal(format!(
@@ -150,7 +160,7 @@ fn prepare(
     field: Arc<FieldDef>,
     resolver: Resolver,
     given: Vec<(Arc<str>, Literal)>,
-    directive: Option<&CacheDirective>,
+    asked: Asked<'_>,
 ) -> Result<Prepared, Error> {
     let specs: Vec<ArgSpec<'_>> = field
         .args
@@ -164,9 +174,12 @@ fn prepare(
     let canonical = canonical_arguments(&specs, given)
         .map_err(|error| Error::input(error.to_string()).context(&field.name))?;
     let args = complete(&field, &canonical);
-    let implicit = policy::implicit_inputs(session, &field, receiver, &args, directive)
+    let implicit = policy::implicit_inputs(session, &field, receiver, &args, asked.directive)
         .map_err(|error| error.context(&field.name))?;
     let mut call = Call::new(Arc::clone(&field.name), field.ty.clone()).with_args(canonical);
+    if field.records_view && !asked.view.is_newest() {
+        call = call.with_view(asked.view.to_string());
+    }
     for input in implicit {
         call = call.implicit(input);
     }

@@ -20,7 +20,7 @@ use futures::stream::FuturesUnordered;
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
-use crate::call::{self, Caller};
+use crate::call::{self, Asked, Caller};
 use crate::query::{self, Document, FieldId, Operation, SetId, Target};
 use crate::schema::{FieldDef, Role};
 use crate::{
@@ -333,7 +333,10 @@ async fn perform(caller: Caller, plan: Arc<Plan>, step: Step) -> Performed {
                 &receiver,
                 Arc::clone(&def),
                 given.to_vec(),
-                directive,
+                Asked {
+                    view: plan.schema.view(),
+                    directive,
+                },
             )
             .await
         }

@@ -87,6 +87,7 @@ mod sync;
 mod testing;
 mod typeref;
 mod value;
+mod view;
 pub mod wire;
 
 pub use args::Args;
@@ -118,3 +119,4 @@ pub use server::Server;
 pub use session::{Session, SessionOptions};
 pub use typeref::{NAME_BYTES_MAX, TYPE_DEPTH_MAX, TypeRef, TypeRefError, is_name};
 pub use value::{OBJECT_WEIGHT, Object, ObjectData, Value};
+pub use view::{View, Visible};

@@ -165,7 +165,7 @@ impl Known {
     /// Whether the call is the same call everywhere; with the lease of one with a time to live.
     fn repeatable(&self, schema: &Schema, id: &Id) -> Option<Option<&Lease>> {
         let receiver = id.receiver().map_or(&**schema.query(), |id| id.ty().name());
-        let field = schema.field(receiver, id.field())?;
+        let field = schema.field_of_call(receiver, id)?;
         if field.volatile || matches!(field.policy, CachePolicy::Never) {
             return None;
         }

@@ -2,15 +2,26 @@
 //!
 //! A program fills a [`SchemaBuilder`] (types may refer to types added later), then calls
 //! [`SchemaBuilder::build`], which
-//! 1. adds what every object with an ID has: the scalar `<T>ID`, the field `id`, and
-//!    `Query.load<T>FromID`;
+//! 1. adds what every object with an ID has: the scalar `<T>ID`, the field `id`, the interface
+//!    `Node`, and `Query.load<T>FromID` beside `Query.node`;
 //! 2. checks that every name is defined once, every reference resolves to a type usable there,
 //!    every default value fits, and every object field has a resolver;
 //! 3. renders the SDL and has apollo-compiler validate it as a whole (interfaces, recursion of
 //!    input objects, reserved names), which also gives the schema that introspection answers from.
 //!
-//! The result is an immutable [`Schema`]. Rendering lives in `schema/sdl.rs`, adding and
-//! collecting in `schema/build.rs`, the checks in `schema/check.rs`.
+//! The result is an immutable [`Schema`]. Adding and collecting live in `schema/build.rs`, what
+//! becomes of one type in `schema/define.rs`, the checks in `schema/check.rs`, rendering in
+//! `schema/sdl.rs`.
+//!
+//! # Views
+//! Fields and arguments may be shown to the clients of some API versions only ([`Visible`]); each
+//! set of versions that see the same has its own schema (`schema/family.rs`). A field's name may
+//! have several definitions: of those that a view shows, the last one added counts. Calls that
+//! resolvers make see the newest. A call records the view in its ID only where it would mean
+//! something else without it: where the newest definition is another one, or where the result
+//! depends on the view ([`Visible::All`]). So clients of different versions share keys as far as
+//! they mean the same. A call that is loaded from an ID is of the field that its recorded view
+//! shows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,17 +29,24 @@ use std::sync::Arc;
 use apollo_compiler::validation::Valid;
 use indexmap::IndexMap;
 
-use crate::{Digest, TypeRef};
+use crate::{Digest, Id, TypeRef, View};
 
 mod build;
 mod check;
+mod define;
+mod description;
+mod family;
 mod field;
 pub(crate) mod sdl;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests;
 mod types;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod view_tests;
 
 pub use build::SchemaBuilder;
+use description::Description;
+use family::Family;
 pub(crate) use field::Resolver;
 pub use field::{Arg, Field};
 pub use types::{EnumType, InputType, InterfaceType, ObjectType, ScalarType};
@@ -48,6 +66,9 @@ pub enum SchemaError {
     /// A name is defined twice.
     #[error("{0} is defined twice")]
     Duplicate(String),
+    /// A name has definitions for everyone and definitions for some views.
+    #[error("{0} has definitions for everyone and for some views")]
+    MixedViews(String),
     /// A field was added to a type that does not exist.
     #[error("cannot add field {field} to the unknown type {ty}")]
     UnknownType {
@@ -81,8 +102,7 @@ pub(crate) struct ArgDef {
     pub(crate) default: Option<crate::Literal>,
     pub(crate) sensitive: bool,
     pub(crate) internal: bool,
-    pub(crate) doc: String,
-    pub(crate) deprecated: Option<String>,
+    pub(crate) description: Description,
 }
 
 impl ArgDef {
@@ -110,9 +130,11 @@ pub(crate) struct FieldDef {
     pub(crate) internal: bool,
     pub(crate) persist: bool,
     pub(crate) volatile: bool,
+    /// Whether calls from another view than the newest record it: the newest one's definition is
+    /// another, or the result depends on the view itself.
+    pub(crate) records_view: bool,
     pub(crate) role: Role,
-    pub(crate) doc: String,
-    pub(crate) deprecated: Option<String>,
+    pub(crate) description: Description,
 }
 
 impl FieldDef {
@@ -160,7 +182,7 @@ impl TypeDef {
 /// Fields of an object or interface type.
 pub(crate) struct ObjectDef {
     pub(crate) name: Arc<str>,
-    pub(crate) doc: String,
+    pub(crate) description: Description,
     pub(crate) fields: IndexMap<Arc<str>, Arc<FieldDef>>,
     pub(crate) implements: Vec<Arc<str>>,
 }
@@ -168,7 +190,7 @@ pub(crate) struct ObjectDef {
 /// Fields of an input object type.
 pub(crate) struct InputDef {
     pub(crate) name: Arc<str>,
-    pub(crate) doc: String,
+    pub(crate) description: Description,
     pub(crate) fields: Vec<ArgDef>,
 }
 
@@ -187,7 +209,7 @@ pub(crate) enum ScalarKind {
 /// A scalar type.
 pub(crate) struct ScalarDef {
     pub(crate) name: Arc<str>,
-    pub(crate) doc: String,
+    pub(crate) description: Description,
     pub(crate) kind: ScalarKind,
 }
 
@@ -197,10 +219,15 @@ pub(crate) type Implementers = apollo_compiler::collections::HashMap<
     apollo_compiler::schema::Implementers,
 >;
 
-/// An immutable, checked schema. Cheap to clone.
+/// An immutable, checked schema, in one of its views. Cheap to clone.
 #[derive(Clone)]
-pub struct Schema(Arc<SchemaInner>);
+pub struct Schema {
+    inner: Arc<SchemaInner>,
+    family: Arc<Family>,
+    view: View,
+}
 
+/// What one view shows.
 struct SchemaInner {
     query: Arc<str>,
     types: IndexMap<Arc<str>, TypeDef>,
@@ -216,35 +243,58 @@ impl Schema {
         SchemaBuilder::new()
     }
 
+    fn newest_of(family: Arc<Family>) -> Self {
+        Self {
+            inner: Arc::clone(&family.newest),
+            family,
+            view: View::NEWEST,
+        }
+    }
+
+    /// The same schema as the clients of `view` see it.
+    #[must_use]
+    pub fn in_view(&self, view: View) -> Self {
+        Self {
+            inner: Arc::clone(self.family.of(view)),
+            family: Arc::clone(&self.family),
+            view,
+        }
+    }
+
+    /// The view this schema is shown in.
+    pub fn view(&self) -> View {
+        self.view
+    }
+
     /// The schema in GraphQL's schema definition language; the same types in the same order give
     /// the same text.
     pub fn sdl(&self) -> &str {
-        &self.0.sdl
+        &self.inner.sdl
     }
 
     /// Digest of the SDL: what the policy `PerSchema` puts into a call.
     pub fn digest(&self) -> &Digest {
-        &self.0.digest
+        &self.inner.digest
     }
 
     /// Name of the query root.
     pub(crate) fn query(&self) -> &Arc<str> {
-        &self.0.query
+        &self.inner.query
     }
 
     /// All types by name.
     pub(crate) fn types(&self) -> &IndexMap<Arc<str>, TypeDef> {
-        &self.0.types
+        &self.inner.types
     }
 
     /// The same schema as apollo-compiler holds it, and its interfaces' objects.
     pub(crate) fn apollo(&self) -> (&Valid<apollo_compiler::Schema>, &Implementers) {
-        (&self.0.apollo, &self.0.implementers)
+        (&self.inner.apollo, &self.inner.implementers)
     }
 
     /// The type of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&TypeDef> {
-        self.0.types.get(name)
+        self.inner.types.get(name)
     }
 
     /// The object or interface of this name.
@@ -255,6 +305,14 @@ impl Schema {
     /// The field `field` of the object or interface `ty`.
     pub(crate) fn field(&self, ty: &str, field: &str) -> Option<&Arc<FieldDef>> {
         self.composite(ty)?.fields.get(field)
+    }
+
+    /// The field that a call on a `receiver` is of: as the view that the call records shows it, or
+    /// else the newest one.
+    pub(crate) fn field_of_call(&self, receiver: &str, call: &Id) -> Option<Arc<FieldDef>> {
+        let types = &self.family.of(View::of(call.view())).types;
+        let fields = &types.get(receiver)?.as_composite()?.fields;
+        fields.get(call.field()).cloned()
     }
 
     /// Whether an object of type `concrete` satisfies the type condition `condition`.
@@ -272,7 +330,7 @@ impl Schema {
         if self.is_subtype(a, b) || self.is_subtype(b, a) {
             return true;
         }
-        self.0.types.values().any(|ty| match ty {
+        self.inner.types.values().any(|ty| match ty {
             TypeDef::Object(def) => self.is_subtype(&def.name, a) && self.is_subtype(&def.name, b),
             _ => false,
         })
@@ -281,6 +339,11 @@ impl Schema {
 
 impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Schema({} types, {})", self.0.types.len(), self.0.digest)
+        write!(
+            f,
+            "Schema({} types, {})",
+            self.inner.types.len(),
+            self.inner.digest
+        )
     }
 }

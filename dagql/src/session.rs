@@ -16,7 +16,8 @@ use crate::cache::{self, SessionKey};
 use crate::call::{self, Caller};
 use crate::portable::Portables;
 use crate::{
-    Cache, Error, Id, Literal, Object, Observer, Request, Response, Schema, Server, Value, exec,
+    Cache, Error, Id, Literal, Object, Observer, Request, Response, Schema, Server, Value, View,
+    exec,
 };
 
 /// What a session is opened with.
@@ -30,6 +31,8 @@ pub struct SessionOptions {
     pub extension: Arc<dyn Any + Send + Sync>,
     /// Whether values that earlier runs kept may answer calls. Values are kept either way.
     pub recall: bool,
+    /// Which of the schema's definitions the client sees.
+    pub view: View,
 }
 
 impl SessionOptions {
@@ -44,7 +47,15 @@ impl SessionOptions {
             client_id: client_id.into(),
             extension,
             recall: true,
+            view: View::NEWEST,
         }
+    }
+
+    /// The same options for a client of another API version.
+    #[must_use]
+    pub fn view(mut self, view: View) -> Self {
+        self.view = view;
+        self
     }
 
     /// The same options, with calls answered by earlier runs or not.
@@ -58,6 +69,7 @@ impl SessionOptions {
 /// An open session.
 pub struct Session {
     server: Server,
+    schema: Schema,
     options: SessionOptions,
     key: SessionKey,
     closed: CancellationToken,
@@ -68,6 +80,7 @@ impl Session {
     pub(crate) fn open(server: Server, options: SessionOptions) -> Arc<Self> {
         let key = server.cache().table.open_session();
         Arc::new(Self {
+            schema: server.schema().in_view(options.view),
             server,
             options,
             key,
@@ -178,9 +191,9 @@ impl Session {
         self.server.root()
     }
 
-    /// The schema.
+    /// The schema as the session's client sees it.
     pub fn schema(&self) -> &Schema {
-        self.server.schema()
+        &self.schema
     }
 
     /// The server.

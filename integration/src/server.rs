@@ -61,6 +61,11 @@ impl Server {
         })
     }
 
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/query", self.port)
+    }
+
     /// Sends one operation; the answer is read later.
     ///
     /// # Errors

@@ -47,6 +47,7 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> 
         allow: args.session.allow,
         events: Some(events),
         dump_llb: args.dump_llb.as_deref().map(config::absolute).transpose()?,
+        ..SessionOptions::default()
     };
     let work = build(config, options, &input, args.operation.as_deref(), &cancel);
     let done = signal::until_wound_up(&cancel, work).await;

@@ -55,7 +55,7 @@ pub(crate) async fn serve(config: &Config, args: ServeArgs) -> Result<u8, CliErr
         workdir: workdir(args.session.session_dir.as_deref())?,
         allow: args.session.allow,
         events: Some(events),
-        dump_llb: None,
+        ..SessionOptions::default()
     };
     let ended = CancellationToken::new();
     let mut program = None;

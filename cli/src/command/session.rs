@@ -31,9 +31,9 @@ pub(crate) async fn session(config: &Config, args: SessionArgs) -> Result<(), Cl
     }
     let options = SessionOptions {
         workdir: workdir(args.workdir.as_deref())?,
-        allow: Vec::new(),
         events: Some(events),
-        dump_llb: None,
+        api_version: args.api_version(),
+        ..SessionOptions::default()
     };
     let ended = cancel.clone();
     std::thread::spawn(move || {

@@ -10,7 +10,7 @@ use super::{Caller, Prepared, complete, run, unknown_field};
 use crate::cache::Key;
 use crate::id::Argument;
 use crate::schema::{FieldDef, Role};
-use crate::{Error, Id, Literal, Object, Scope, Session, Value, coerce};
+use crate::{Error, Id, Literal, Object, Schema, Scope, Session, Value, View, coerce};
 
 /// The object that `id` names.
 pub(crate) async fn load_object(caller: &Caller, id: &Id) -> Result<Object, Error> {
@@ -96,7 +96,7 @@ fn element(list: &Value, id: &Id) -> Result<Value, Error> {
 
 /// Makes the last call of an ID ready to run again.
 fn replayed(session: &Session, receiver: Object, id: &Id) -> Result<Prepared, Error> {
-    let schema = session.schema();
+    let schema = session.schema().in_view(View::of(id.view()));
     let ty = receiver.type_name();
     let field = schema
         .field(ty, id.field())
@@ -118,7 +118,7 @@ fn replayed(session: &Session, receiver: Object, id: &Id) -> Result<Prepared, Er
         .iter()
         .map(|argument| (Arc::from(argument.name()), argument.value().clone()))
         .collect();
-    let given = coerce::recorded(schema, field, given).map_err(at)?;
+    let given = coerce::recorded(&schema, field, given).map_err(at)?;
     let recorded: Vec<Argument> = given
         .into_iter()
         .map(|(name, value)| Argument::new(name, value))
@@ -152,8 +152,12 @@ fn check_scope(session: &Session, id: &Id) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn check_loaded(object: &Object, field: &FieldDef) -> Result<(), Error> {
-    if object.type_name() == field.ty.name() {
+pub(super) fn check_loaded(
+    schema: &Schema,
+    object: &Object,
+    field: &FieldDef,
+) -> Result<(), Error> {
+    if schema.is_subtype(object.type_name(), field.ty.name()) {
         return Ok(());
     }
     Err(Error::input(format!(

@@ -274,7 +274,8 @@ fn fits(variable: &VariableDef, usage: &VariableUse) -> bool {
             (None, Some(_)) => return false,
             (None, None) => {
                 return expected.name() == actual.name()
-                    || matches!(actual.name(), "String" | "ID");
+                    || matches!(actual.name(), "String" | "ID")
+                    || (expected.name() == "ID" && actual.name().ends_with("ID"));
             }
         }
     }

@@ -1,21 +1,26 @@
 //! From registered types to a checked [`Schema`].
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use apollo_compiler::validation::DiagnosticList;
 use indexmap::IndexMap;
 
-use super::types::Coercion;
+use super::description::Description;
+use super::family::{Family, Filters};
 use super::{
-    Arg, ArgDef, EnumType, Field, FieldDef, InputDef, InputType, InterfaceType, ObjectDef,
-    ObjectType, Role, ScalarDef, ScalarKind, ScalarType, Schema, SchemaError, SchemaInner, TypeDef,
-    check, sdl,
+    Arg, EnumType, Field, InputType, InterfaceType, ObjectType, Role, ScalarDef, ScalarKind,
+    ScalarType, Schema, SchemaError, SchemaInner, TypeDef, check, define, sdl,
 };
 use crate::digest::scheme::Scheme;
-use crate::{CachePolicy, TypeRef};
+use crate::{CachePolicy, View, Visible};
 
 /// Name of the query root.
 const QUERY: &str = "Query";
+
+/// Name of the interface of all objects with an ID.
+const NODE: &str = "Node";
 
 /// Scalars that GraphQL defines.
 const BUILT_IN: [(&str, ScalarKind); 5] = [
@@ -27,6 +32,7 @@ const BUILT_IN: [(&str, ScalarKind); 5] = [
 ];
 
 /// Collects types; see the module's manual of `schema.rs` for what building adds and checks.
+#[derive(Clone)]
 pub struct SchemaBuilder {
     objects: Vec<ObjectType>,
     extensions: Vec<(String, Field)>,
@@ -93,28 +99,73 @@ impl SchemaBuilder {
         self
     }
 
-    /// Checks everything and makes the schema.
+    /// Checks everything and makes the schema, in every view that differs from the others.
     ///
     /// # Errors
     /// The first mistake found; see [`SchemaError`].
     pub fn build(mut self) -> Result<Schema, SchemaError> {
         self.merge_extensions()?;
         self.add_ids();
-        let mut types = self.into_types()?;
+        let filters = self.filters()?;
+        let newest = Arc::new(self.clone().in_view(View::NEWEST)?);
+        let mut classes = HashMap::from([(filters.class(View::NEWEST), Arc::clone(&newest))]);
+        for view in filters.representatives() {
+            if let Entry::Vacant(class) = classes.entry(filters.class(view)) {
+                class.insert(Arc::new(self.clone().in_view(view)?));
+            }
+        }
+        let family = Family {
+            filters,
+            newest,
+            classes,
+        };
+        Ok(Schema::newest_of(Arc::new(family)))
+    }
+
+    /// The schema that one view shows.
+    fn in_view(self, view: View) -> Result<SchemaInner, SchemaError> {
+        let mut types = self.into_types(view)?;
         check::check_references(&types)?;
         check::coerce_defaults(&mut types)?;
         let text = sdl::render(&types);
         let apollo = apollo_compiler::Schema::parse_and_validate(&text, "schema.graphql")
             .map_err(|invalid| SchemaError::Invalid(first_line(&invalid.errors)))?;
         let implementers = apollo.implementers_map();
-        Ok(Schema(Arc::new(SchemaInner {
+        Ok(SchemaInner {
             query: QUERY.into(),
             digest: Scheme::Blake3.rules().strings("schema", &[&text]),
             sdl: text,
             types,
             apollo,
             implementers,
-        })))
+        })
+    }
+
+    /// Every filter in use.
+    fn filters(&self) -> Result<Filters, SchemaError> {
+        let objects = self.objects.iter();
+        let objects = objects.map(|ty| (&ty.name, ty.fields.iter()));
+        let interfaces = self.interfaces.iter();
+        let interfaces = interfaces.map(|ty| (&ty.name, ty.fields.iter()));
+        let mut filters = Filters::default();
+        let mut add = |owner: String, visible: Option<Visible>| {
+            let added = visible.map_or(Ok(()), |visible| filters.add(visible));
+            added.map_err(|reason| SchemaError::Type { owner, reason })
+        };
+        for (ty, fields) in objects.chain(interfaces) {
+            for field in fields {
+                add(format!("{ty}.{}", field.name), field.visible)?;
+                for arg in &field.args {
+                    add(format!("{ty}.{}({})", field.name, arg.name), arg.visible)?;
+                }
+            }
+        }
+        for ty in &self.inputs {
+            for field in &ty.fields {
+                add(format!("{}.{}", ty.name, field.name), field.visible)?;
+            }
+        }
+        Ok(filters)
     }
 
     fn merge_extensions(&mut self) -> Result<(), SchemaError> {
@@ -134,36 +185,44 @@ impl SchemaBuilder {
         Ok(())
     }
 
-    /// Gives each object with an ID its scalar, its `id` and its loader.
+    /// Gives each object with an ID its scalar, its `id`, the interface `Node` and its loader.
     fn add_ids(&mut self) {
         let mut loaders = Vec::new();
+        let id = |doc: &str| Field::new("id", "ID!").doc(doc);
         for object in self.objects.iter_mut().filter(|object| object.has_id) {
             let (name, scalar) = (&object.name, format!("{}ID", object.name));
-            object.fields.insert(
-                0,
-                Field::new("id", &format!("{scalar}!"))
-                    .doc(&format!("A unique identifier for this {name}.")),
-            );
+            let own = id(&format!("A unique identifier for this {name}."));
+            object.fields.insert(0, own.role(Role::ReceiverId));
+            object.implements.insert(0, NODE.into());
             loaders.push(
                 Field::new(&format!("load{name}FromID"), &format!("{name}!"))
                     .doc(&format!("Load a {name} from its ID."))
                     .cache(CachePolicy::Never)
-                    .arg(Arg::new("id", &format!("{scalar}!"))),
+                    .arg(Arg::new("id", &format!("{scalar}!")))
+                    .role(Role::Loader),
             );
             self.scalars.push(ScalarType::new(&scalar).doc(&format!(
                 "The `{scalar}` scalar type represents an identifier for an object of type {name}."
             )));
         }
-        if let Some(query) = self
-            .objects
-            .iter_mut()
-            .find(|object| object.name.as_ref() == QUERY)
-        {
-            query.fields.extend(loaders);
+        if loaders.is_empty() {
+            return;
         }
+        let node = InterfaceType::new(NODE).doc("An object that its ID names.");
+        let node = node.field(id("A unique identifier for this object."));
+        self.interfaces.push(node);
+        loaders.push(
+            Field::new("node", &format!("{NODE}!"))
+                .doc("Load any object from its ID.")
+                .cache(CachePolicy::Never)
+                .arg(Arg::new("id", "ID!"))
+                .role(Role::Loader),
+        );
+        // The root is the first object of every builder.
+        self.objects[0].fields.extend(loaders);
     }
 
-    fn into_types(self) -> Result<IndexMap<Arc<str>, TypeDef>, SchemaError> {
+    fn into_types(self, view: View) -> Result<IndexMap<Arc<str>, TypeDef>, SchemaError> {
         let mut types = IndexMap::new();
         let mut add = |name: &Arc<str>, def: TypeDef| match types.insert(Arc::clone(name), def) {
             None => Ok(()),
@@ -172,7 +231,7 @@ impl SchemaBuilder {
         for (name, kind) in BUILT_IN {
             let def = ScalarDef {
                 name: name.into(),
-                doc: String::new(),
+                description: Description::default(),
                 kind,
             };
             add(&name.into(), TypeDef::Scalar(def))?;
@@ -185,23 +244,30 @@ impl SchemaBuilder {
             .collect();
         for object in self.objects {
             let name = Arc::clone(&object.name);
-            add(&name, TypeDef::Object(object_def(object)?))?;
+            add(&name, TypeDef::Object(define::object(object, view)?))?;
         }
         for interface in self.interfaces {
             let name = Arc::clone(&interface.name);
-            add(&name, TypeDef::Interface(interface_def(interface)?))?;
+            let def = define::interface(interface, view)?;
+            add(&name, TypeDef::Interface(def))?;
         }
         for ty in self.enums {
             add(&Arc::clone(&ty.name), TypeDef::Enum(ty))?;
         }
         for ty in self.inputs {
-            add(&Arc::clone(&ty.name), TypeDef::Input(input_def(ty)?))?;
+            add(
+                &Arc::clone(&ty.name),
+                TypeDef::Input(define::input(ty, view)?),
+            )?;
         }
         for ty in self.scalars {
             let of = identified
                 .iter()
                 .find(|name| ty.name.strip_suffix("ID") == Some(name));
-            add(&Arc::clone(&ty.name), TypeDef::Scalar(scalar_def(ty, of)))?;
+            add(
+                &Arc::clone(&ty.name),
+                TypeDef::Scalar(define::scalar(ty, of)),
+            )?;
         }
         Ok(types)
     }
@@ -214,123 +280,6 @@ fn cache_scope() -> EnumType {
         .member("CLIENT", "The calls of one client.")
         .member("SESSION", "The calls of one session.")
         .member("CALL", "Nobody: the call runs whenever it is made.")
-}
-
-fn scalar_def(ty: ScalarType, of: Option<&Arc<str>>) -> ScalarDef {
-    let coerce: Option<Coercion> = ty.coerce;
-    ScalarDef {
-        name: ty.name,
-        doc: ty.doc,
-        kind: match of {
-            Some(object) => ScalarKind::Id(Some(Arc::clone(object))),
-            None => ScalarKind::Custom(coerce),
-        },
-    }
-}
-
-fn object_def(object: ObjectType) -> Result<ObjectDef, SchemaError> {
-    let mut fields = IndexMap::new();
-    for mut field in object.fields {
-        let loader = field.name.starts_with("load") && field.name.ends_with("FromID");
-        let role = match field.resolver.take() {
-            Some(resolver) => Role::Call(resolver),
-            None if object.has_id && field.name.as_ref() == "id" => Role::ReceiverId,
-            None if object.name.as_ref() == QUERY && loader => Role::Loader,
-            None => {
-                let owner = format!("{}.{}", object.name, field.name);
-                return Err(SchemaError::NoResolver(owner));
-            }
-        };
-        let def = field_def(&object.name, field, role)?;
-        let name = Arc::clone(&def.name);
-        if fields.insert(Arc::clone(&name), Arc::new(def)).is_some() {
-            return Err(SchemaError::Duplicate(format!(
-                "field {}.{name}",
-                object.name
-            )));
-        }
-    }
-    Ok(ObjectDef {
-        name: object.name,
-        doc: object.doc,
-        fields,
-        implements: object.implements,
-    })
-}
-
-fn interface_def(interface: InterfaceType) -> Result<ObjectDef, SchemaError> {
-    let mut fields = IndexMap::new();
-    for field in interface.fields {
-        let def = field_def(&interface.name, field, Role::Interface)?;
-        let name = Arc::clone(&def.name);
-        if fields.insert(Arc::clone(&name), Arc::new(def)).is_some() {
-            return Err(SchemaError::Duplicate(format!(
-                "field {}.{name}",
-                interface.name
-            )));
-        }
-    }
-    Ok(ObjectDef {
-        name: interface.name,
-        doc: interface.doc,
-        fields,
-        implements: Vec::new(),
-    })
-}
-
-fn field_def(owner: &str, field: Field, role: Role) -> Result<FieldDef, SchemaError> {
-    let name = field.name;
-    let args = arg_defs(&format!("{owner}.{name}"), field.args)?;
-    Ok(FieldDef {
-        ty: owned(field.ty, owner)?,
-        args,
-        policy: field.policy,
-        internal: field.internal,
-        persist: field.persist,
-        volatile: field.volatile,
-        role,
-        doc: field.doc,
-        deprecated: field.deprecated,
-        name,
-    })
-}
-
-fn input_def(ty: InputType) -> Result<InputDef, SchemaError> {
-    Ok(InputDef {
-        fields: arg_defs(&ty.name, ty.fields)?,
-        name: ty.name,
-        doc: ty.doc,
-    })
-}
-
-fn arg_defs(owner: &str, args: Vec<Arg>) -> Result<Vec<ArgDef>, SchemaError> {
-    let mut defs: Vec<ArgDef> = Vec::with_capacity(args.len());
-    for arg in args {
-        if defs.iter().any(|known| known.name == arg.name) {
-            return Err(SchemaError::Duplicate(format!("{owner}({})", arg.name)));
-        }
-        defs.push(ArgDef {
-            ty: owned(arg.ty, owner)?,
-            name: arg.name,
-            default: arg.default,
-            sensitive: arg.sensitive,
-            internal: arg.internal,
-            doc: arg.doc,
-            deprecated: arg.deprecated,
-        });
-    }
-    Ok(defs)
-}
-
-/// Puts the owner's name before a malformed type's error.
-fn owned(ty: Result<TypeRef, SchemaError>, owner: &str) -> Result<TypeRef, SchemaError> {
-    ty.map_err(|error| match error {
-        SchemaError::Type { owner: of, reason } => SchemaError::Type {
-            owner: format!("{owner}, {of}"),
-            reason,
-        },
-        other => other,
-    })
 }
 
 fn first_line(errors: &DiagnosticList) -> String {

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::{Args, CachePolicy, Cx, Error, Literal, Object, TypeRef, Value};
+use crate::{Args, CachePolicy, Cx, Error, Literal, Object, TypeRef, Value, Visible};
 
-use super::SchemaError;
+use super::description::{Description, described};
+use super::{Role, SchemaError};
+
+described!(Arg, Field);
 
 /// A resolver behind a field, after its types are erased.
 pub(crate) type Resolver =
@@ -19,9 +22,9 @@ pub(crate) type Resolver =
 pub struct Arg {
     pub(crate) name: Arc<str>,
     pub(crate) ty: Result<TypeRef, SchemaError>,
-    pub(crate) doc: String,
+    pub(crate) description: Description,
+    pub(crate) visible: Option<Visible>,
     pub(crate) default: Option<Literal>,
-    pub(crate) deprecated: Option<String>,
     pub(crate) sensitive: bool,
     pub(crate) internal: bool,
 }
@@ -36,19 +39,12 @@ impl Arg {
                 owner: format!("argument {name}"),
                 reason: error.to_string(),
             }),
-            doc: String::new(),
+            description: Description::default(),
+            visible: None,
             default: None,
-            deprecated: None,
             sensitive: false,
             internal: false,
         }
-    }
-
-    /// Documentation in Markdown.
-    #[must_use]
-    pub fn doc(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.doc);
-        self
     }
 
     /// The value of an omitted (or null) argument. It is part of the call's ID, so that leaving it
@@ -59,18 +55,18 @@ impl Arg {
         self
     }
 
-    /// Marks the argument deprecated.
-    #[must_use]
-    pub fn deprecated(mut self, reason: &str) -> Self {
-        self.deprecated = Some(reason.to_owned());
-        self
-    }
-
     /// Keeps the value out of the ID, the key, logs and errors; only the resolver sees it.
     /// A call loaded from an encoded ID has lost it.
     #[must_use]
     pub fn sensitive(mut self) -> Self {
         self.sensitive = true;
+        self
+    }
+
+    /// Shows the argument in some views only.
+    #[must_use]
+    pub fn visible(mut self, visible: Visible) -> Self {
+        self.visible = Some(visible);
         self
     }
 
@@ -87,14 +83,14 @@ impl Arg {
 pub struct Field {
     pub(crate) name: Arc<str>,
     pub(crate) ty: Result<TypeRef, SchemaError>,
-    pub(crate) doc: String,
-    pub(crate) deprecated: Option<String>,
+    pub(crate) description: Description,
+    pub(crate) visible: Option<Visible>,
     pub(crate) args: Vec<Arg>,
     pub(crate) policy: CachePolicy,
     pub(crate) internal: bool,
     pub(crate) persist: bool,
     pub(crate) volatile: bool,
-    pub(crate) resolver: Option<Resolver>,
+    pub(crate) role: Option<Role>,
 }
 
 impl Field {
@@ -107,29 +103,15 @@ impl Field {
                 owner: format!("field {name}"),
                 reason: error.to_string(),
             }),
-            doc: String::new(),
-            deprecated: None,
+            description: Description::default(),
+            visible: None,
             args: Vec::new(),
             policy: CachePolicy::Default,
             internal: false,
             persist: false,
             volatile: false,
-            resolver: None,
+            role: None,
         }
-    }
-
-    /// Documentation in Markdown.
-    #[must_use]
-    pub fn doc(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.doc);
-        self
-    }
-
-    /// Marks the field deprecated.
-    #[must_use]
-    pub fn deprecated(mut self, reason: &str) -> Self {
-        self.deprecated = Some(reason.to_owned());
-        self
     }
 
     /// Adds an argument; the order of arguments is the order in IDs.
@@ -143,6 +125,14 @@ impl Field {
     #[must_use]
     pub fn cache(mut self, policy: CachePolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Shows the field in some views only. A name may have several such definitions; of those that
+    /// a view shows, the one added last counts.
+    #[must_use]
+    pub fn visible(mut self, visible: Visible) -> Self {
+        self.visible = Some(visible);
         self
     }
 
@@ -171,6 +161,12 @@ impl Field {
         self
     }
 
+    /// Sets a role that needs no resolver.
+    pub(crate) fn role(mut self, role: Role) -> Self {
+        self.role = Some(role);
+        self
+    }
+
     /// Sets what computes the field. It runs at most once per key at a time, on its own task, and
     /// is dropped when the last caller stops waiting.
     #[must_use]
@@ -180,10 +176,10 @@ impl Field {
         Fut: Future<Output = Result<V, Error>> + Send + 'static,
         V: Into<Value>,
     {
-        self.resolver = Some(Arc::new(move |cx, this, args| {
+        self.role = Some(Role::Call(Arc::new(move |cx, this, args| {
             let running = resolver(cx, this, args);
             Box::pin(async move { running.await.map(Into::into) })
-        }));
+        })));
         self
     }
 }

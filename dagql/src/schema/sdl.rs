@@ -8,11 +8,19 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::description::Description;
 use super::{ArgDef, EnumType, InputDef, ObjectDef, TypeDef};
 use crate::Literal;
 
-/// Directives that clients may put on fields of a query.
-const DIRECTIVES: &str = r#""""Caches the result of this one call for less than everybody, or not for ever."""
+/// The directive of definitions that may change, and those that clients may put on fields of a
+/// query.
+const DIRECTIVES: &str = r#""""May change or go without notice."""
+directive @experimental(
+  """Why, or what is missing."""
+  reason: String = "Not stabilized"
+) on FIELD_DEFINITION | ARGUMENT_DEFINITION | INPUT_FIELD_DEFINITION | ENUM_VALUE
+
+"""Caches the result of this one call for less than everybody, or not for ever."""
 directive @cache(
   """Who shares the result; everybody if absent."""
   scope: CacheScope
@@ -38,7 +46,7 @@ pub(super) fn render(types: &IndexMap<Arc<str>, TypeDef>) -> String {
             TypeDef::Scalar(def) if is_built_in(&def.name) => {}
             TypeDef::Scalar(def) => {
                 out.push('\n');
-                doc(&mut out, "", &def.doc);
+                doc(&mut out, "", &def.description.doc);
                 line(&mut out, format_args!("scalar {}", def.name));
             }
         }
@@ -52,7 +60,7 @@ fn is_built_in(name: &str) -> bool {
 
 fn object(out: &mut String, keyword: &str, def: &ObjectDef) {
     out.push('\n');
-    doc(out, "", &def.doc);
+    doc(out, "", &def.description.doc);
     let implements = if def.implements.is_empty() {
         String::new()
     } else {
@@ -60,7 +68,7 @@ fn object(out: &mut String, keyword: &str, def: &ObjectDef) {
     };
     line(out, format_args!("{keyword} {}{implements} {{", def.name));
     for field in def.fields.values().filter(|field| !field.internal) {
-        doc(out, "  ", &field.doc);
+        doc(out, "  ", &field.description.doc);
         let _ = write!(out, "  {}", field.name);
         let mut shown = field.args.iter().filter(|arg| !arg.internal).peekable();
         if shown.peek().is_some() {
@@ -71,7 +79,7 @@ fn object(out: &mut String, keyword: &str, def: &ObjectDef) {
             out.push_str("  )");
         }
         let _ = write!(out, ": {}", field.ty);
-        deprecated(out, field.deprecated.as_deref());
+        warnings(out, &field.description);
         out.push('\n');
     }
     out.push_str("}\n");
@@ -79,12 +87,12 @@ fn object(out: &mut String, keyword: &str, def: &ObjectDef) {
 
 fn enumeration(out: &mut String, def: &EnumType) {
     out.push('\n');
-    doc(out, "", &def.doc);
+    doc(out, "", &def.description.doc);
     line(out, format_args!("enum {} {{", def.name));
     for member in &def.members {
-        doc(out, "  ", &member.doc);
+        doc(out, "  ", &member.description.doc);
         let _ = write!(out, "  {}", member.name);
-        deprecated(out, member.deprecated.as_deref());
+        warnings(out, &member.description);
         out.push('\n');
     }
     out.push_str("}\n");
@@ -92,7 +100,7 @@ fn enumeration(out: &mut String, def: &EnumType) {
 
 fn input(out: &mut String, def: &InputDef) {
     out.push('\n');
-    doc(out, "", &def.doc);
+    doc(out, "", &def.description.doc);
     line(out, format_args!("input {} {{", def.name));
     for field in &def.fields {
         value(out, "  ", field);
@@ -101,19 +109,24 @@ fn input(out: &mut String, def: &InputDef) {
 }
 
 fn value(out: &mut String, indent: &str, arg: &ArgDef) {
-    doc(out, indent, &arg.doc);
+    doc(out, indent, &arg.description.doc);
     let _ = write!(out, "{indent}{}: {}", arg.name, arg.shown_type());
     if let Some(default) = &arg.default {
         out.push_str(" = ");
         literal(out, default);
     }
-    deprecated(out, arg.deprecated.as_deref());
+    warnings(out, &arg.description);
     out.push('\n');
 }
 
-fn deprecated(out: &mut String, reason: Option<&str>) {
-    if let Some(reason) = reason {
-        let _ = write!(out, " @deprecated(reason: {})", quoted(reason));
+fn warnings(out: &mut String, description: &Description) {
+    for (directive, reason) in [
+        ("deprecated", &description.deprecated),
+        ("experimental", &description.experimental),
+    ] {
+        if let Some(reason) = reason {
+            let _ = write!(out, " @{directive}(reason: {})", quoted(reason));
+        }
     }
 }
 

@@ -70,6 +70,12 @@ fn objects_get_an_id_scalar_an_id_field_and_a_loader() {
           loadPortFromID(
             id: PortID!
           ): Port!
+          """
+          Load any object from its ID.
+          """
+          node(
+            id: ID!
+          ): Node!
         }
 
         """
@@ -77,11 +83,11 @@ fn objects_get_an_id_scalar_an_id_field_and_a_loader() {
 
         Says \"""hello\""".
         """
-        type Port {
+        type Port implements Node {
           """
           A unique identifier for this Port.
           """
-          id: PortID!
+          id: ID!
           """
           Its number.
           """
@@ -93,6 +99,16 @@ fn objects_get_an_id_scalar_an_id_field_and_a_loader() {
             others: [PortID!] = []
             protocol: Protocol = TCP
           ): [Port!]!
+        }
+
+        """
+        An object that its ID names.
+        """
+        interface Node {
+          """
+          A unique identifier for this object.
+          """
+          id: ID!
         }
 
         """

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use super::description::{Description, documented};
 use super::{Arg, Field};
+
+documented!(ObjectType, InterfaceType, EnumType, InputType, ScalarType);
 
 /// An object type: named data with fields.
 ///
-/// Unless [`ObjectType::without_id`] says otherwise it gets a scalar `<Name>ID`, a field `id` and a
-/// root field `load<Name>FromID`.
+/// Unless [`ObjectType::without_id`] says otherwise it gets a scalar `<Name>ID`, a field `id`, the
+/// interface `Node` and a root field `load<Name>FromID`.
 #[derive(Clone, Debug)]
 pub struct ObjectType {
     pub(crate) name: Arc<str>,
-    pub(crate) doc: String,
+    pub(crate) description: Description,
     pub(crate) fields: Vec<Field>,
     pub(crate) implements: Vec<Arc<str>>,
     pub(crate) has_id: bool,
@@ -22,18 +25,11 @@ impl ObjectType {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            doc: String::new(),
+            description: Description::default(),
             fields: Vec::new(),
             implements: Vec::new(),
             has_id: true,
         }
-    }
-
-    /// Documentation in Markdown.
-    #[must_use]
-    pub fn doc(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.doc);
-        self
     }
 
     /// Adds a field. A field of the same name replaces the earlier one.
@@ -63,7 +59,7 @@ impl ObjectType {
 #[derive(Clone, Debug)]
 pub struct InterfaceType {
     pub(crate) name: Arc<str>,
-    pub(crate) doc: String,
+    pub(crate) description: Description,
     pub(crate) fields: Vec<Field>,
 }
 
@@ -72,16 +68,9 @@ impl InterfaceType {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            doc: String::new(),
+            description: Description::default(),
             fields: Vec::new(),
         }
-    }
-
-    /// Documentation in Markdown.
-    #[must_use]
-    pub fn doc(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.doc);
-        self
     }
 
     /// Adds a field; it needs no resolver, the object's own one runs.
@@ -96,8 +85,7 @@ impl InterfaceType {
 #[derive(Clone, Debug)]
 pub(crate) struct EnumMember {
     pub(crate) name: Arc<str>,
-    pub(crate) doc: String,
-    pub(crate) deprecated: Option<String>,
+    pub(crate) description: Description,
     /// The member this one is another name of.
     pub(crate) alias_of: Option<Arc<str>>,
 }
@@ -106,7 +94,7 @@ pub(crate) struct EnumMember {
 #[derive(Clone, Debug)]
 pub struct EnumType {
     pub(crate) name: Arc<str>,
-    pub(crate) doc: String,
+    pub(crate) description: Description,
     pub(crate) members: Vec<EnumMember>,
 }
 
@@ -115,16 +103,9 @@ impl EnumType {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            doc: String::new(),
+            description: Description::default(),
             members: Vec::new(),
         }
-    }
-
-    /// Documentation in Markdown.
-    #[must_use]
-    pub fn doc(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.doc);
-        self
     }
 
     /// Adds a member.
@@ -132,8 +113,10 @@ impl EnumType {
     pub fn member(mut self, name: &str, doc: &str) -> Self {
         self.members.push(EnumMember {
             name: name.into(),
-            doc: doc.to_owned(),
-            deprecated: None,
+            description: Description {
+                doc: doc.to_owned(),
+                ..Description::default()
+            },
             alias_of: None,
         });
         self
@@ -145,8 +128,7 @@ impl EnumType {
     pub fn alias(mut self, name: &str, of: &str) -> Self {
         self.members.push(EnumMember {
             name: name.into(),
-            doc: String::new(),
-            deprecated: None,
+            description: Description::default(),
             alias_of: Some(of.into()),
         });
         self
@@ -156,7 +138,16 @@ impl EnumType {
     #[must_use]
     pub fn deprecated(mut self, reason: &str) -> Self {
         if let Some(member) = self.members.last_mut() {
-            member.deprecated = Some(reason.to_owned());
+            member.description.deprecated = Some(reason.to_owned());
+        }
+        self
+    }
+
+    /// Marks the member added last as experimental.
+    #[must_use]
+    pub fn experimental(mut self, reason: &str) -> Self {
+        if let Some(member) = self.members.last_mut() {
+            member.description.experimental = Some(reason.to_owned());
         }
         self
     }
@@ -175,7 +166,7 @@ impl EnumType {
 #[derive(Clone)]
 pub struct InputType {
     pub(crate) name: Arc<str>,
-    pub(crate) doc: String,
+    pub(crate) description: Description,
     pub(crate) fields: Vec<Arg>,
 }
 
@@ -184,16 +175,9 @@ impl InputType {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            doc: String::new(),
+            description: Description::default(),
             fields: Vec::new(),
         }
-    }
-
-    /// Documentation in Markdown.
-    #[must_use]
-    pub fn doc(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.doc);
-        self
     }
 
     /// Adds a field.
@@ -211,7 +195,7 @@ pub(crate) type Coercion = Arc<dyn Fn(&str) -> Result<String, String> + Send + S
 #[derive(Clone)]
 pub struct ScalarType {
     pub(crate) name: Arc<str>,
-    pub(crate) doc: String,
+    pub(crate) description: Description,
     pub(crate) coerce: Option<Coercion>,
 }
 
@@ -220,16 +204,9 @@ impl ScalarType {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            doc: String::new(),
+            description: Description::default(),
             coerce: None,
         }
-    }
-
-    /// Documentation in Markdown.
-    #[must_use]
-    pub fn doc(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.doc);
-        self
     }
 
     /// Normalises input before it enters an ID, or refuses it with a reason. Must be idempotent.

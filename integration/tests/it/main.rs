@@ -12,6 +12,7 @@ mod digests;
 mod examples;
 mod folding;
 mod harness;
+mod introspection;
 mod layering;
 mod salt;
 mod sdk;
