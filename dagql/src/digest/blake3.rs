@@ -77,7 +77,7 @@ impl DigestScheme for Blake3 {
         let hash = ::blake3::hash(preimage);
         let mut text = [0; 7 + 64];
         text[..7].copy_from_slice(b"blake3:");
-        text[7..].copy_from_slice(hash.to_hex().as_bytes());
+        hex::encode_to_slice(hash.as_bytes(), &mut text[7..]).expect("two digits per byte");
         Digest::rendered(std::str::from_utf8(&text).expect("a prefix and hex digits are ASCII"))
     }
 

@@ -14,9 +14,16 @@ pub struct Call {
     field: Arc<str>,
     ty: TypeRef,
     args: Vec<Argument>,
+    view: Arc<str>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few calls have, kept apart so that the others, of which a chain can have 100,000, are
+/// smaller.
+#[derive(Debug, Clone, Default)]
+struct Rare {
     nth: i64,
     module: Option<Arc<Module>>,
-    view: Arc<str>,
     implicit: Vec<ImplicitInput>,
 }
 
@@ -183,10 +190,8 @@ impl Call {
             field: field.into(),
             ty,
             args: Vec::new(),
-            nth: 0,
-            module: None,
             view: Arc::default(),
-            implicit: Vec::new(),
+            rare: None,
         }
     }
 
@@ -221,7 +226,9 @@ impl Call {
     /// element type.
     #[must_use]
     pub fn with_nth(mut self, nth: i64) -> Self {
-        self.nth = nth;
+        if nth != self.nth() {
+            self.rare_mut().nth = nth;
+        }
         self
     }
 
@@ -235,7 +242,7 @@ impl Call {
     /// Sets the module that implements the field.
     #[must_use]
     pub fn with_module(mut self, module: impl Into<Arc<Module>>) -> Self {
-        self.module = Some(module.into());
+        self.rare_mut().module = Some(module.into());
         self
     }
 
@@ -250,20 +257,24 @@ impl Call {
     /// matter.
     #[must_use]
     pub fn implicit(mut self, input: ImplicitInput) -> Self {
-        match self
-            .implicit
-            .binary_search_by(|known| known.name().cmp(input.name()))
-        {
-            Ok(at) => self.implicit[at] = input,
-            Err(at) => self.implicit.insert(at, input),
+        let inputs = &mut self.rare_mut().implicit;
+        match inputs.binary_search_by(|known| known.name().cmp(input.name())) {
+            Ok(at) => inputs[at] = input,
+            Err(at) => inputs.insert(at, input),
         }
         self
     }
 
     /// Sets all implicit inputs, which are already ascending and distinct by name.
     pub(crate) fn with_implicit_inputs(mut self, inputs: Vec<ImplicitInput>) -> Self {
-        self.implicit = inputs;
+        if inputs != self.implicit_inputs() {
+            self.rare_mut().implicit = inputs;
+        }
         self
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// The field's name.
@@ -292,13 +303,13 @@ impl Call {
     /// The selected list element from 1, or 0.
     #[must_use]
     pub fn nth(&self) -> i64 {
-        self.nth
+        self.rare.as_ref().map_or(0, |rare| rare.nth)
     }
 
     /// The module that implements the field.
     #[must_use]
     pub fn module(&self) -> Option<&Module> {
-        self.module.as_deref()
+        self.rare.as_ref()?.module.as_deref()
     }
 
     /// The API version, possibly empty.
@@ -310,7 +321,7 @@ impl Call {
     /// The recorded implicit inputs, ascending by name.
     #[must_use]
     pub fn implicit_inputs(&self) -> &[ImplicitInput] {
-        &self.implicit
+        self.rare.as_ref().map_or(&[], |rare| &rare.implicit)
     }
 
     /// Moves every ID the call refers to into `ids`, so that dropping the call cannot recurse into
@@ -319,24 +330,25 @@ impl Call {
         for argument in &mut self.args {
             argument.take_ids(ids);
         }
-        if let Some(module) = self.module.take().and_then(Arc::into_inner) {
+        let module = self.rare.as_mut().and_then(|rare| rare.module.take());
+        if let Some(module) = module.and_then(Arc::into_inner) {
             ids.push(module.into_id());
         }
     }
 
     /// The call with each ID it refers to replaced by what `replace` says.
     pub(super) fn map_ids(&self, replace: &impl Fn(&Id) -> Id) -> Self {
-        Self {
-            args: self
-                .args
-                .iter()
-                .map(|argument| argument.map_ids(replace))
-                .collect(),
-            module: self
-                .module
-                .as_ref()
-                .map(|module| Arc::new(module.with_id(replace(module.id())))),
-            ..self.clone()
+        let args = self.args.iter();
+        let call = Self {
+            field: self.field.clone(),
+            ty: self.ty.clone(),
+            args: args.map(|argument| argument.map_ids(replace)).collect(),
+            view: self.view.clone(),
+            rare: self.rare.clone(),
+        };
+        match self.module() {
+            Some(module) => call.with_module(module.with_id(replace(module.id()))),
+            None => call,
         }
     }
 }

@@ -92,8 +92,8 @@ pub(crate) fn literal() -> impl Strategy<Value = Literal> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Literal::List),
-            prop::collection::vec(("[a-z]{1,4}".prop_map(Arc::from), inner), 0..4)
-                .prop_map(Literal::Object),
+            prop::collection::btree_map("[a-z]{1,4}".prop_map(Arc::from), inner, 0..4)
+                .prop_map(|fields| Literal::Object(fields.into_iter().collect())),
         ]
     })
 }

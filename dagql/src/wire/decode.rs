@@ -8,8 +8,9 @@
 //!    receiver, so the wrong one fails at once.
 //! 3. *Build*: in that order each call is parsed, its digest is computed and compared.
 
-use super::call::{self, Names, Parsed};
-use super::reader::malformed;
+use super::call::{self, Parsed};
+use super::names::Names;
+use super::reader::{Fail, text};
 use super::table::{Table, quote};
 use super::{Decoded, Limits, WireError};
 use crate::digest::Digest;
@@ -18,10 +19,14 @@ use crate::id::Id;
 
 /// Reads the bytes of a whole graph.
 pub(super) fn dag(bytes: &[u8], limits: &Limits) -> Result<Decoded, WireError> {
-    let table = Table::read(bytes, limits)?;
-    let order = table.order()?;
-    let build = |scheme| Build::new(&table, scheme).run(&order);
-    if table.root().starts_with("blake3:") {
+    let located = |fail: Fail| fail.located(bytes);
+    let table = Table::read(bytes, limits).map_err(located)?;
+    let order = table.order().map_err(located)?;
+    let build = |scheme| {
+        let built = Build::new(&table, scheme).run(&order);
+        built.map_err(|(verified, fail)| (verified, located(fail)))
+    };
+    if table.root().starts_with(b"blake3:") {
         return build(Scheme::Blake3).map_err(|(_, error)| error);
     }
     match build(Scheme::Xxh3V1) {
@@ -53,7 +58,7 @@ impl<'t, 'a> Build<'t, 'a> {
             table,
             scheme,
             built: vec![None; table.len()],
-            names: Names::default(),
+            names: Names::new(),
             preimage: Vec::new(),
             verified: 0,
             claims: 0,
@@ -61,7 +66,7 @@ impl<'t, 'a> Build<'t, 'a> {
     }
 
     /// The root; on failure, how many calls had been verified.
-    fn run(mut self, order: &[usize]) -> Result<Decoded, (usize, WireError)> {
+    fn run(mut self, order: &[usize]) -> Result<Decoded, (usize, Fail)> {
         let mut last = None;
         for &at in order {
             let id = self.build(at).map_err(|error| (self.verified, error))?;
@@ -76,14 +81,14 @@ impl<'t, 'a> Build<'t, 'a> {
         })
     }
 
-    fn build(&mut self, at: usize) -> Result<Id, WireError> {
+    fn build(&mut self, at: usize) -> Result<Id, Fail> {
         let parsed = parse(self.table, at, &self.built, &mut self.names)?;
         self.verify(parsed.under(self.scheme)?)
     }
 
     /// Compares the claimed digest with the computed one, or counts the claim where there is
     /// nothing to compute.
-    fn verify(&mut self, parsed: Parsed<'a>) -> Result<Id, WireError> {
+    fn verify(&mut self, parsed: Parsed<'a>) -> Result<Id, Fail> {
         let Parsed {
             receiver,
             call,
@@ -93,9 +98,9 @@ impl<'t, 'a> Build<'t, 'a> {
         } = parsed;
         let rules = self.scheme.rules();
         if custom {
-            let digest = Digest::parse(claimed)?;
+            let digest = stated(claimed)?;
             if !rules.custom_digests() {
-                return Err(WireError::Claim(digest));
+                return Err(WireError::Claim(digest).into());
             }
             let id = Id::with_known_digest(self.scheme, receiver, call, digest, true, content);
             let proven = id.has_element_digest() && id.content_digest().is_none();
@@ -105,13 +110,13 @@ impl<'t, 'a> Build<'t, 'a> {
         self.preimage.clear();
         rules.call_preimage(receiver.as_ref(), &call, &mut self.preimage);
         let computed = rules.finish(&self.preimage);
-        if computed != *claimed {
-            let claimed = Digest::parse(claimed)?;
-            return Err(WireError::Forged {
-                claimed,
+        if computed.as_str().as_bytes() != claimed {
+            let forged = WireError::Forged {
+                claimed: stated(claimed)?,
                 computed,
                 call: call.field().to_owned(),
-            });
+            };
+            return Err(forged.into());
         }
         self.verified += 1;
         self.claims += usize::from(content.is_some());
@@ -126,30 +131,37 @@ impl<'t, 'a> Build<'t, 'a> {
     }
 }
 
+/// A digest as it is stated.
+pub(super) fn stated(digest: &[u8]) -> Result<Digest, Fail> {
+    Ok(Digest::parse(text(digest)?)?)
+}
+
 /// Parses the call at `at`, whose references are already built.
 pub(super) fn parse<'a>(
     table: &Table<'a>,
     at: usize,
     built: &[Option<Id>],
     names: &mut Names<'a>,
-) -> Result<Parsed<'a>, WireError> {
+) -> Result<Parsed<'a>, Fail> {
     let (key, bytes) = table.call(at);
     let mut references = table.references(at).iter();
-    let mut resolve = |digest: &'a str| {
-        // Both passes see the references in the order of the bytes. Should that ever change, this
-        // must not pass.
-        let reference = references
+    // Both passes see the references in the order of the bytes. The table promises only that it
+    // would have found the call if it were there.
+    let mut resolve = |digest: &'a [u8]| {
+        let id = references
             .next()
-            .filter(|next| std::ptr::eq(next.digest, digest));
-        let id = reference.and_then(|reference| built[reference.call].clone());
-        id.ok_or_else(|| malformed(format!("the reference {} is ambiguous", quote(digest))))
+            .and_then(|&call| built[call as usize].as_ref());
+        let id = id.filter(|id| id.digest().as_str().as_bytes() == digest);
+        id.cloned()
+            .ok_or_else(|| WireError::Missing(quote(digest)).into())
     };
-    let parsed = call::parse(bytes, names, &mut resolve)?;
+    let parsed = call::parse(bytes, names, &mut resolve).map_err(|fail| fail.within(bytes))?;
     if parsed.digest != key {
         return Err(WireError::Mismatch {
             key: quote(key),
             inner: quote(parsed.digest),
-        });
+        }
+        .into());
     }
     Ok(parsed)
 }

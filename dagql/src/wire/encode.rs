@@ -2,13 +2,15 @@
 
 use prost::Message as _;
 
+use super::call::distinct;
 use super::message::{
-    Argument, Call, Dag, Entry, ImplicitInput, List, Literal as Wire, Module, Object, Type, Value,
+    Argument as ArgumentMessage, Call, Dag, Entry, ImplicitInput, List, Literal as Wire, Module,
+    Object, Type, Value,
 };
 use super::table::quote;
 use super::{IMPLICIT_INPUTS_MAX, Limits, WireError};
 use crate::digest::scheme::Scheme;
-use crate::id::{ARGS_MAX, Id};
+use crate::id::{ARGS_MAX, Argument, Id};
 use crate::literal::{Literal, LiteralError};
 use crate::typeref::{TYPE_DEPTH_MAX, TypeRef, is_name};
 
@@ -95,6 +97,8 @@ fn check(id: &Id) -> Result<usize, WireError> {
             "an implicit input without a name".to_owned(),
         ));
     }
+    let names: Vec<&str> = id.call().public_args().map(Argument::name).collect();
+    distinct(names.iter().copied())?;
     let mut literals = 0;
     for argument in id.call().public_args() {
         name("argument", argument.name())?;
@@ -113,7 +117,7 @@ fn name(role: &str, name: &str) -> Result<(), WireError> {
     } else {
         Err(WireError::Malformed(format!(
             "{role} `{}` is not a name",
-            quote(name)
+            quote(name.as_bytes())
         )))
     }
 }
@@ -122,10 +126,14 @@ fn name(role: &str, name: &str) -> Result<(), WireError> {
 fn field_names(value: &Literal) -> Result<(), WireError> {
     match value {
         Literal::List(values) => values.iter().try_for_each(field_names),
-        Literal::Object(fields) => fields.iter().try_for_each(|(field, value)| {
-            name("input field", field)?;
-            field_names(value)
-        }),
+        Literal::Object(fields) => {
+            let names: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
+            distinct(names.iter().copied())?;
+            fields.iter().try_for_each(|(field, value)| {
+                name("input field", field)?;
+                field_names(value)
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -172,8 +180,8 @@ fn message(id: &Id) -> Call {
     }
 }
 
-fn argument_message(name: &str, value: &Literal) -> Argument {
-    Argument {
+fn argument_message(name: &str, value: &Literal) -> ArgumentMessage {
+    ArgumentMessage {
         name: name.to_owned(),
         value: Some(literal_message(value)),
     }

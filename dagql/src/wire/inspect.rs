@@ -6,8 +6,9 @@
 //! digests of what it refers to. So one forged call is one mismatch and not a mismatch of all calls
 //! above it. Everything that bounds time and memory is that of `decode`.
 
-use super::call::Names;
-use super::decode::parse;
+use super::decode::{parse, stated};
+use super::names::Names;
+use super::reader::Fail;
 use super::table::Table;
 use super::{Limits, WireError};
 use crate::digest::Digest;
@@ -48,19 +49,23 @@ pub enum Standing {
 
 /// Reads the bytes of a whole graph.
 pub(super) fn dag(bytes: &[u8], limits: &Limits) -> Result<Inspection, WireError> {
+    graph(bytes, limits).map_err(|fail| fail.located(bytes))
+}
+
+fn graph(bytes: &[u8], limits: &Limits) -> Result<Inspection, Fail> {
     let table = Table::read(bytes, limits)?;
-    let guess = if table.root().starts_with("blake3:") {
+    let guess = if table.root().starts_with(b"blake3:") {
         Scheme::Blake3
     } else {
         Scheme::Xxh3V1
     };
-    let mut names = Names::default();
+    let mut names = Names::new();
     let mut built: Vec<Option<Id>> = vec![None; table.len()];
     let mut calls = Vec::with_capacity(table.len());
     let mut fitting = Scheme::ALL.to_vec();
     for at in table.order()? {
         let parsed = parse(&table, at, &built, &mut names)?;
-        let stated = Digest::parse(parsed.digest)?;
+        let stated = stated(parsed.digest)?;
         let (receiver, call) = (parsed.receiver, parsed.call);
         let id =
             Id::with_known_digest(guess, receiver, call, stated, parsed.custom, parsed.content);

@@ -10,6 +10,36 @@
 
 use super::WireError;
 
+/// An error inside the reader: boxed, because the reader's results are made once per field and
+/// should be small, and with the address of the byte it was found at, if that is known.
+#[derive(Debug)]
+pub(super) struct Fail(Box<(WireError, Option<usize>)>);
+
+impl Fail {
+    /// The same error, found at the beginning of `message` unless it is known more exactly.
+    pub(super) fn within(mut self, message: &[u8]) -> Self {
+        self.0.1.get_or_insert(message.as_ptr().addr());
+        self
+    }
+
+    /// The error for the reader's caller, who gave it `input`: what is malformed says where.
+    pub(super) fn located(self, input: &[u8]) -> WireError {
+        match *self.0 {
+            (WireError::Malformed(what), Some(address)) => {
+                let offset = address.wrapping_sub(input.as_ptr().addr());
+                WireError::Malformed(format!("{what}, at byte {offset}"))
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+impl<E: Into<WireError>> From<E> for Fail {
+    fn from(error: E) -> Self {
+        Self(Box::new((error.into(), None)))
+    }
+}
+
 /// One field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field<'a> {
@@ -35,7 +65,7 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn field(&mut self) -> Result<(u64, Field<'a>), WireError> {
+    fn field(&mut self) -> Result<(u64, Field<'a>), Fail> {
         let key = self.varint()?;
         let field = match key & 7 {
             0 => Field::Varint(self.varint()?),
@@ -62,7 +92,7 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn varint(&mut self) -> Result<u64, WireError> {
+    fn varint(&mut self) -> Result<u64, Fail> {
         // Most field keys and lengths are a single byte.
         match *self.rest {
             [byte @ ..0x80, ref rest @ ..] => {
@@ -73,7 +103,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn long_varint(&mut self) -> Result<u64, WireError> {
+    fn long_varint(&mut self) -> Result<u64, Fail> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];
@@ -90,7 +120,7 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Fail> {
         let (taken, rest) = self
             .rest
             .split_at_checked(count)
@@ -101,42 +131,54 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Field<'a>), WireError>;
+    type Item = Result<(u64, Field<'a>), Fail>;
 
-    #[inline]
+    // Reading an ID is this function more than any other; called as a function it would pass its
+    // five-word result through memory.
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
+        match *self.rest {
+            [] => None,
+            // Most fields are bytes with one byte each for the key and the length.
+            [key @ 8..0x80, length @ ..0x80, ref rest @ ..]
+                if key & 7 == 2 && usize::from(length) <= rest.len() =>
+            {
+                let (value, rest) = rest.split_at(usize::from(length));
+                self.rest = rest;
+                Some(Ok((u64::from(key >> 3), Field::Bytes(value))))
+            }
+            _ => Some(self.any()),
         }
-        let field = self.field();
-        if field.is_err() {
+    }
+}
+
+impl<'a> Fields<'a> {
+    #[inline(never)]
+    fn any(&mut self) -> Result<(u64, Field<'a>), Fail> {
+        let start = self.rest;
+        self.field().map_err(|fail| {
             self.rest = &[];
-        }
-        Some(field)
+            fail.within(start)
+        })
     }
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn bytes(self) -> Result<&'a [u8], WireError> {
+    pub(super) fn bytes(self) -> Result<&'a [u8], Fail> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
             other => Err(malformed(format!("expected bytes, found {other:?}"))),
         }
     }
 
-    pub(super) fn text(self) -> Result<&'a str, WireError> {
-        std::str::from_utf8(self.bytes()?)
-            .map_err(|error| malformed(format!("text that is not UTF-8: {error}")))
-    }
-
-    pub(super) fn varint(self) -> Result<u64, WireError> {
+    pub(super) fn varint(self) -> Result<u64, Fail> {
         match self {
             Self::Varint(value) => Ok(value),
             other => Err(malformed(format!("expected a number, found {other:?}"))),
         }
     }
 
-    pub(super) fn boolean(self) -> Result<bool, WireError> {
+    pub(super) fn boolean(self) -> Result<bool, Fail> {
         match self.varint()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -144,7 +186,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    pub(super) fn double(self) -> Result<f64, WireError> {
+    pub(super) fn double(self) -> Result<f64, Fail> {
         match self {
             Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
             other => Err(malformed(format!("expected a double, found {other:?}"))),
@@ -152,16 +194,24 @@ impl<'a> Field<'a> {
     }
 }
 
+/// Bytes that must be text.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Fail> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        malformed("text that is not UTF-8".to_owned()).within(&bytes[error.valid_up_to()..])
+    })
+}
+
 /// Fills the slot of a singular field.
-pub(super) fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), WireError> {
+#[inline]
+pub(super) fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Fail> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(malformed("a field is given twice".to_owned())),
     }
 }
 
-pub(super) fn malformed(what: String) -> WireError {
-    WireError::Malformed(what)
+pub(super) fn malformed(what: String) -> Fail {
+    WireError::Malformed(what).into()
 }
 
 #[cfg(test)]
@@ -171,7 +221,7 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<Vec<(u64, Field<'_>)>, String> {
         Fields::new(bytes)
             .collect::<Result<_, _>>()
-            .map_err(|error| error.to_string())
+            .map_err(|fail: Fail| fail.located(bytes).to_string())
     }
 
     #[test]
@@ -197,13 +247,13 @@ mod tests {
         bytes[10] = 0x02;
         assert_eq!(
             read(&bytes).unwrap_err(),
-            "the ID is malformed: a number of more than 64 bits"
+            "the ID is malformed: a number of more than 64 bits, at byte 0"
         );
     }
 
     #[test]
     fn lengths_beyond_the_input_are_errors() {
-        let early = "the ID is malformed: the bytes end too early";
+        let early = "the ID is malformed: the bytes end too early, at byte 0";
         assert_eq!(read(&[0x0a, 5, b'x']).unwrap_err(), early);
         assert_eq!(
             read(&[
@@ -220,11 +270,11 @@ mod tests {
     fn groups_and_field_zero_are_errors() {
         assert_eq!(
             read(&[0x0b]).unwrap_err(),
-            "the ID is malformed: wire type 3"
+            "the ID is malformed: wire type 3, at byte 0"
         );
         assert_eq!(
             read(&[0x00, 0x00]).unwrap_err(),
-            "the ID is malformed: field number 0"
+            "the ID is malformed: field number 0, at byte 0"
         );
     }
 }

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod inverse;
+mod mutated;
 
 use std::collections::HashMap;
 
