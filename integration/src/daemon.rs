@@ -44,7 +44,14 @@ impl Daemon {
     /// # Errors
     /// When the tools are missing or the daemon does not come up; its log is in the message.
     pub fn start() -> anyhow::Result<Self> {
-        let tools = tools()?;
+        Self::start_from(&tools()?)
+    }
+
+    /// As [`Daemon::start`], with the programs of another folder.
+    ///
+    /// # Errors
+    /// When the daemon does not come up; its log is in the message.
+    pub fn start_from(tools: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("dagop-it-").tempdir()?;
         let config = folder.path().join("buildkitd.toml");
         std::fs::write(&config, "")?;
@@ -58,7 +65,7 @@ impl Daemon {
             .args(["--oci-worker-net=host", "--containerd-worker=false"]);
         let process = Process::start(&mut command, &folder.path().join("log"))?;
         let mut daemon = Self { process, folder };
-        daemon.await_ready(&tools)?;
+        daemon.await_ready(tools)?;
         Ok(daemon)
     }
 

@@ -41,7 +41,6 @@ mod vertex;
 
 pub use proto::pb::{NetMode, OpMetadata, Platform, SecurityMode};
 
-pub(crate) use self::definition::walk;
 pub use self::{
     constraints::Constraints,
     definition::{Definition, VertexInfo},
@@ -50,3 +49,4 @@ pub use self::{
     name::Kind,
     vertex::{Output, Vertex},
 };
+pub(crate) use self::{definition::walk, graph::DEFINITION_INPUT};

@@ -34,15 +34,18 @@ mod contents;
 mod files;
 mod graph;
 mod inputs;
+mod known;
 mod missing;
 mod predictor;
 mod records;
+mod sent;
 #[cfg(test)]
 mod tests;
 
-use self::{graph::Graph, predictor::Predictor};
+use self::predictor::Predictor;
 pub use self::{
     inputs::{Files, InputError, Inputs, Nothing, Source},
+    known::Known,
     missing::{Lack, Missing},
 };
 use crate::{
@@ -154,5 +157,5 @@ pub fn predict(
     let Some(result) = definition.output()? else {
         return Ok(Prediction::default());
     };
-    Ok(Predictor::new(Graph::new(&result), inputs, profile).finish())
+    Ok(Predictor::new(&result, inputs, profile).finish())
 }

@@ -113,17 +113,16 @@ pub fn passthrough(
         .collect())
 }
 
+/// Name of the input of a build operation that holds its graph, and of the file in it by default.
+pub(crate) const DEFINITION_INPUT: &str = "buildkit.llb.definition";
+
 /// The result of a definition that is stored in a file of `input`, by default
 /// `buildkit.llb.definition`.
 #[must_use]
 pub fn build(input: &Output, filename: Option<&str>, constraints: Constraints) -> Output {
     let op = pb::BuildOp {
         builder: -1,
-        inputs: [(
-            "buildkit.llb.definition".to_owned(),
-            pb::BuildInput { input: 0 },
-        )]
-        .into(),
+        inputs: [(DEFINITION_INPUT.to_owned(), pb::BuildInput { input: 0 })].into(),
         def: None,
         attrs: filename
             .map(|name| ("llbbuild.filename".to_owned(), name.to_owned()))

@@ -31,6 +31,8 @@ pub enum Lack {
     Files(String),
     /// The files are there, what is asked of them is not: the build would fail.
     Content(String),
+    /// The graph that a build operation runs.
+    Graph(String),
     /// An input could not be read.
     Input(String),
 }
@@ -44,6 +46,7 @@ impl fmt::Display for Lack {
             Self::ExecFiles => f.write_str("the files that the command writes are not at hand"),
             Self::Files(reason) => write!(f, "its result cannot be told: {reason}"),
             Self::Content(reason) => write!(f, "its files cannot be hashed: {reason}"),
+            Self::Graph(reason) => write!(f, "the graph it builds is not known: {reason}"),
             Self::Input(reason) => write!(f, "it cannot be read: {reason}"),
         }
     }

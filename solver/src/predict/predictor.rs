@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use proto::pb;
 
+use prost::Message as _;
+
 use super::{
-    Content, InputKeys, Inputs, Lack, OutputKeys, Prediction, Source, VertexKeys, config, contents,
-    graph::{Edge, Graph},
+    Content, InputKeys, Inputs, Lack, OutputKeys, Prediction, Source, VertexKeys, config,
+    contents::{self, Trees},
+    graph::{Edge, Graph, Nested},
     inputs::InputError,
     missing::Lacks,
     records::{Input, Keys, Records},
@@ -14,7 +17,7 @@ use super::{
 use crate::{
     Digest,
     cachemap::{self, CacheMap, Facts, Profile, Unknown},
-    llb::Vertex,
+    llb::{Definition, Output, Vertex},
 };
 
 /// Everything that is found out on the way. What is not known is a position in `lacks`.
@@ -27,13 +30,71 @@ pub(super) struct Predictor {
     chains: HashMap<usize, Result<Digest, usize>>,
     /// By vertex and input.
     contents: HashMap<(usize, usize), Result<Digest, usize>>,
+    /// Build operations whose graph is missing.
+    no_graph: HashMap<usize, usize>,
     records: Records,
     /// By vertex and, in the order of `graph.outputs`, by output.
     keys: Vec<Vec<Keys>>,
 }
 
+/// Deepest nesting of graphs in files of graphs.
+const NESTING_MAX: usize = 8;
+
+/// Largest file with a graph.
+const GRAPH_SIZE_MAX: u64 = 64 << 20;
+
+/// The graph with those in its build operations, as far as they are known, and what is missing of
+/// the others by raw digest of the operation.
+fn expand(result: &Output, inputs: &dyn Inputs) -> (Graph, HashMap<Digest, Lack>) {
+    let mut nested = Nested::new();
+    let mut missing: HashMap<Digest, Lack> = HashMap::new();
+    let mut graph = Graph::new(result, &nested);
+    for _ in 0..NESTING_MAX {
+        let mut found = false;
+        let mut trees = Trees::new(&graph, inputs);
+        for (position, input, path) in graph.builds() {
+            let digest = graph.vertices[position].digest();
+            if missing.contains_key(digest) {
+                continue;
+            }
+            let read = trees.file_bytes(input, path, GRAPH_SIZE_MAX);
+            let inner = read
+                .map_err(|(_, lack)| lack.to_string())
+                .and_then(|bytes| decode(&bytes));
+            match inner {
+                Ok(output) => {
+                    found = true;
+                    nested.insert(digest.clone(), output);
+                }
+                Err(reason) => {
+                    missing.insert(digest.clone(), Lack::Graph(reason));
+                }
+            }
+        }
+        if !found {
+            return (graph, missing);
+        }
+        graph = Graph::new(result, &nested);
+    }
+    for (position, ..) in graph.builds() {
+        let reason = format!("graphs nest deeper than {NESTING_MAX} levels");
+        let digest = graph.vertices[position].digest().clone();
+        missing.entry(digest).or_insert(Lack::Graph(reason));
+    }
+    (graph, missing)
+}
+
+/// The result of an encoded definition.
+fn decode(bytes: &[u8]) -> Result<Output, String> {
+    let message = pb::Definition::decode(bytes).map_err(|error| error.to_string())?;
+    let definition = Definition::from_pb(message).map_err(|error| error.to_string())?;
+    let output = definition.output().map_err(|error| error.to_string())?;
+    output.ok_or_else(|| "it is empty".to_owned())
+}
+
 impl Predictor {
-    pub(super) fn new(graph: Graph, inputs: &dyn Inputs, profile: Profile) -> Self {
+    pub(super) fn new(result: &Output, inputs: &dyn Inputs, profile: Profile) -> Self {
+        let (graph, no_graph) = expand(result, inputs);
         let mut lacks = Lacks::default();
         let mut maps = Vec::with_capacity(graph.vertices.len());
         let mut chains = HashMap::new();
@@ -69,8 +130,15 @@ impl Predictor {
                 answer.map_err(|(edge, lack)| lacks.add(edge.vertex, Some(edge.output), lack));
             contents.insert(place, known);
         }
+        let mut graphs = HashMap::with_capacity(no_graph.len());
+        for (position, vertex) in graph.vertices.iter().enumerate() {
+            if let Some(lack) = no_graph.get(vertex.digest()) {
+                graphs.insert(position, lacks.add(position, None, lack.clone()));
+            }
+        }
         let keys = Vec::with_capacity(graph.vertices.len());
         Self {
+            no_graph: graphs,
             graph,
             lacks,
             maps,
@@ -134,7 +202,13 @@ impl Predictor {
                     .map(|content| content.as_ref().map_err(|lack| *lack)),
             })
             .collect();
-        self.records.with_inputs(edge, &map.digest, &inputs)
+        let mut keys = self.records.with_inputs(edge, &map.digest, &inputs);
+        // A build is also known by what its graph results in.
+        if let Some(result) = self.graph.nested.get(&edge.vertex) {
+            keys.or(self.graph.keys(&self.keys, *result));
+        }
+        keys.unknown.extend(self.no_graph.get(&edge.vertex));
+        keys
     }
 
     fn describe(

@@ -14,7 +14,7 @@
 //!
 //! The record then has the links of both, except one that would make it its own ancestor.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::graph::Edge;
 use crate::{Digest, cachemap};
@@ -31,6 +31,19 @@ pub(super) struct Keys {
     pub(super) unknown: Vec<usize>,
     /// Equal for outputs that the daemon takes for the same.
     pub(super) class: Option<usize>,
+}
+
+impl Keys {
+    /// Adds the keys of another output that the same result has.
+    pub(super) fn or(&mut self, other: &Self) {
+        for &record in &other.records {
+            if !self.records.contains(&record) {
+                self.records.push(record);
+            }
+        }
+        self.unknown.extend(&other.unknown);
+        self.class = other.class.or(self.class);
+    }
 }
 
 /// A link to another record.
@@ -76,7 +89,7 @@ pub(super) struct Records {
     roots: HashMap<Digest, usize>,
     twins: HashMap<(Digest, Vec<Look>), usize>,
     /// First records of images by class.
-    images: HashMap<usize, HashSet<usize>>,
+    images: HashMap<usize, BTreeSet<usize>>,
 }
 
 impl Records {
@@ -259,12 +272,34 @@ impl Records {
     }
 
     /// Marks what is linked to an image that the daemon may take for another one with the same
-    /// layers: which descriptors appear in the links then depends on which was first.
+    /// layers. Which of the descriptors its records are then linked to depends on which image was
+    /// first, so they get links to all of them.
     pub(super) fn mark_images(&mut self) {
         for record in &mut self.records {
-            let mut classes = record.images.iter();
-            if classes.any(|class| self.images[class].len() > 1) {
+            for class in &record.images {
+                let descriptors = &self.images[class];
+                if descriptors.len() < 2 {
+                    continue;
+                }
                 record.merged = true;
+                for links in &mut record.inputs {
+                    let to_image: Vec<Link> = links
+                        .iter()
+                        .filter(|link| link.record == *class || descriptors.contains(&link.record))
+                        .cloned()
+                        .collect();
+                    for Link { selector, .. } in to_image {
+                        for &descriptor in descriptors {
+                            let link = Link {
+                                selector: selector.clone(),
+                                record: descriptor,
+                            };
+                            if !links.contains(&link) {
+                                links.push(link);
+                            }
+                        }
+                    }
+                }
             }
         }
     }

@@ -1,0 +1,187 @@
+//! What generated graphs start from: random directories with links, modes and attributes, and an
+//! image with a static busybox. Everything follows from a seed.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use integration::busybox;
+use snapshots::{
+    content::{ContentProvider, Memory},
+    image::{self, BuildOptions},
+    layer::Compression,
+    tree::DirTree,
+};
+use solver::predict::Files;
+use tempfile::TempDir;
+
+/// Random numbers of a seed (SplitMix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xdead_beef)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+
+    /// True in `percent` of all cases.
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// Paths that are known to exist in a tree, absolute.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) files: Vec<String>,
+    pub(crate) dirs: Vec<String>,
+    pub(crate) links: Vec<String>,
+}
+
+/// The image: a root file system with busybox, in a content store.
+pub(crate) struct Image {
+    pub(crate) store: Arc<dyn ContentProvider>,
+    /// Digest of the manifest.
+    pub(crate) manifest: String,
+    /// Digest of an index with only that manifest.
+    pub(crate) index: String,
+    pub(crate) files: Files,
+    _folder: TempDir,
+}
+
+impl Image {
+    /// An image of its own: what a daemon keeps of others is then never met again.
+    pub(crate) fn make(nonce: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        busybox::write_rootfs(&root).unwrap();
+        fs::write(root.join("etc/issue"), nonce).unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+        let store = Memory::new();
+        let tree = DirTree::new(&root).unwrap();
+        let options = BuildOptions {
+            compression: Compression::None,
+            ..BuildOptions::default()
+        };
+        let manifest = image::from_tree(&store, &tree, &options).unwrap();
+        let index = image::write_index(&store, vec![manifest.clone()], BTreeMap::new()).unwrap();
+        let files = Files {
+            owner: Some((0, 0)),
+            ..Files::snapshot(Arc::new(tree))
+        };
+        Self {
+            store: Arc::new(store),
+            manifest: manifest.digest().to_string(),
+            index: index.digest().to_string(),
+            files,
+            _folder: folder,
+        }
+    }
+}
+
+/// Names as people and programs give them.
+const NAMES: [&str; 14] = [
+    "a",
+    "b",
+    "c.txt",
+    "d.txt",
+    "Makefile",
+    ".hidden",
+    "sp ace",
+    "ümlaut",
+    "x-1",
+    "x_2",
+    "long.name.tar",
+    "e",
+    "f",
+    "A",
+];
+
+/// Modes of files and directories, with set-id and sticky bits.
+const MODES: [u32; 9] = [
+    0o644, 0o755, 0o600, 0o400, 0o777, 0o4755, 0o2755, 0o1777, 0o664,
+];
+
+/// Fills a directory; returns what is in it.
+pub(crate) fn fill(root: &Path, dice: &mut Dice, nonce: &str) -> Listing {
+    let mut listing = Listing::default();
+    let mut dirs: Vec<PathBuf> = vec![PathBuf::new()];
+    for number in 0..dice.below(14) + 3 {
+        let parent = dice.pick(&dirs).clone();
+        let relative = parent.join(dice.pick(&NAMES));
+        let path = root.join(&relative);
+        if path.symlink_metadata().is_ok() {
+            continue;
+        }
+        let shown = format!("/{}", relative.display());
+        match dice.below(10) {
+            0..=2 if parent.components().count() < 4 => {
+                fs::create_dir(&path).unwrap();
+                dirs.push(relative);
+                listing.dirs.push(shown);
+            }
+            3 => {
+                let target = dice.pick(&["a", "../b", "/c.txt", "none", "e/f", "/", "."]);
+                symlink(target, &path).unwrap();
+                listing.links.push(shown);
+                continue;
+            }
+            4 if !listing.files.is_empty() => {
+                let first = root.join(dice.pick(&listing.files).trim_start_matches('/'));
+                fs::hard_link(first, &path).unwrap();
+                listing.files.push(shown);
+                continue;
+            }
+            5 if dice.chance(30) => {
+                rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    &path,
+                    rustix::fs::FileType::Fifo,
+                    0o644.into(),
+                    0,
+                )
+                .unwrap();
+                listing.files.push(shown);
+                continue;
+            }
+            _ => {
+                // Some files are alike on purpose, some are empty.
+                let data = match dice.below(6) {
+                    0 => String::new(),
+                    1 => nonce.to_owned(),
+                    _ => format!("{nonce} {number} {}", "x".repeat(dice.below(3000))),
+                };
+                fs::write(&path, data).unwrap();
+                listing.files.push(shown);
+            }
+        }
+        let mode = *dice.pick(&MODES);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        if dice.chance(15) {
+            // Not every file system has them.
+            _ = xattr::set(&path, "user.note", nonce.as_bytes());
+        }
+    }
+    listing
+}
