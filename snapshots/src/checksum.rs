@@ -44,8 +44,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub(crate) use header::{bytes as header_bytes, is_hashed, summer};
-pub(crate) use records::{Node, Records, compare as walk_order};
-use records::{Record, find};
+use records::{Node, Record, find};
+pub(crate) use records::{Records, compare as walk_order};
 pub use select::Selection;
 pub(crate) use sum::{SUM_LEN, Sum, Summer};
 

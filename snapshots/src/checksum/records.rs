@@ -25,7 +25,7 @@ pub(super) struct Record {
 }
 
 /// What a query needs to know of an entry.
-pub(crate) enum Node {
+pub(super) enum Node {
     /// A directory and the digest of its header.
     Dir { header: Sum },
     /// A symbolic link, which a path may lead through.
@@ -75,11 +75,6 @@ impl Records {
             Kind::File { .. } if digest.is_none() => (Node::File(Box::new(meta)), None),
             _ => (Node::Known, Some(leaf(digest))),
         };
-        self.add(path, node, digest);
-    }
-
-    /// Adds the next entry in walk order, which is a directory or has a digest.
-    pub(crate) fn add(&mut self, path: Box<[u8]>, node: Node, digest: Option<Sum>) {
         while let Some(top) = self.open.last()
             && !is_below(&path, &self.list[*top].path)
         {

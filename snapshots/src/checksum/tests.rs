@@ -386,6 +386,31 @@ proptest! {
     }
 }
 
+/// Digests that BuildKit v0.32.2 has for an image with such names.
+#[test]
+fn golden_names_from_0xff_on() {
+    let at = |path: &'static [u8]| std::ffi::OsStr::from_bytes(path);
+    let tree = MemTree::new()
+        .file(at(b"d/s/\xffx"), 0o644, "1")
+        .file("d/s/a", 0o644, "2")
+        .file(at(b"d/\xff/in"), 0o644, "3")
+        .file(at(b"d/s/\xff\xff/\xfe"), 0o644, "5")
+        .file("d/t", 0o644, "4");
+    let sums = scan(&tree);
+    check(
+        sums.plain("/", false),
+        "e6ed2babde5598cdec0e0da09b4c17b1a3bf4c62924575e2ec5ae70ece769f52",
+    );
+    check(
+        sums.plain("/d", false),
+        "fa32b855593f9137a9fb2984fd35076d888ef3c0c66796ef1e641d6116b5bf75",
+    );
+    check(
+        sums.plain("/d/s", false),
+        "c5aefa95b852b16d1835c5c11efce80da6bed03cc5f756e882b3f6a6c820d9ca",
+    );
+}
+
 /// The daemon's own way of walking: a map of keys in which it jumps past a directory by looking
 /// for the first key from `dir\0\xff` on.
 fn by_seeking(tree: &MemTree, dir: &[u8]) -> Digest {

@@ -245,7 +245,7 @@ fn names_of_any_bytes_but_utf8_only_if_they_are_sent() {
 fn nesting_beyond_any_path_is_a_clear_error() {
     let dir = tempfile::tempdir().unwrap();
     let mut at = Root::open(dir.path()).unwrap().open_dir("").unwrap();
-    for _ in 0..10_000 {
+    for _ in 0..2_100 {
         rustix::fs::mkdirat(&at, "d", rustix::fs::Mode::RWXU).unwrap();
         let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
         at = rustix::fs::openat(&at, "d", flags, rustix::fs::Mode::empty()).unwrap();

@@ -11,14 +11,14 @@
 //!   system calls that create it do. Where that changes a file whose bytes are gone by, the layer is
 //!   read once more, for those files only.
 //!
-//! Files are hashed as they come by; what is kept of an entry is its digest, of a directory its
-//! header, of a link its target.
+//! Files are hashed as they come by; what is kept of an entry is its digest and its description.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use crate::checksum::{Profile, Sum, Summer, summer};
 use crate::content::ContentProvider;
@@ -27,8 +27,8 @@ use crate::layer::{self, LayerError};
 use crate::tar::{Entry, Limits, Reader, TarError, Whiteout};
 use crate::tree::{Kind, Meta};
 
-/// Most links followed while the parent of an entry is resolved.
-const LINKS_MAX: usize = 255;
+/// Most links followed while a path is resolved.
+pub(super) const LINKS_MAX: usize = 255;
 
 /// Bytes per read.
 const BUFFER: usize = 256 * 1024;
@@ -53,11 +53,13 @@ pub(super) enum Item {
 }
 
 /// An entry that is no directory.
-#[derive(Clone)]
 pub(super) struct Leaf {
     pub(super) digest: Sum,
-    /// Of a symbolic link.
-    pub(super) target: Option<Box<[u8]>>,
+    pub(super) meta: Arc<Meta>,
+    /// Position in the archive of the entry that made it; the same for all names of a file.
+    pub(super) entry: u64,
+    /// It has, or had, further names.
+    pub(super) several: bool,
 }
 
 /// Reads a layer, verifying its digests.
@@ -98,6 +100,8 @@ struct Inode {
     digest: Sum,
     /// Position of the entry in the archive.
     entry: u64,
+    /// A hard link leads to it.
+    several: bool,
 }
 
 struct Upper {
@@ -207,6 +211,7 @@ impl Upper {
             meta,
             digest,
             entry: position,
+            several: false,
         });
         Ok(())
     }
@@ -242,6 +247,7 @@ impl Upper {
         };
         let at = *at;
         let inode = &mut self.inodes[at];
+        inode.several = true;
         let mut meta = inode.meta.clone();
         (meta.uid, meta.gid) = (entry.meta.uid, entry.meta.gid);
         meta.xattrs.remove(CAPABILITY);
@@ -335,19 +341,29 @@ impl Upper {
     }
 
     fn finish(self) -> BTreeMap<Key, Item> {
-        let inodes = self.inodes;
-        let leaf = |at: usize| Leaf {
-            digest: inodes[at].digest,
-            target: match &inodes[at].meta.kind {
-                Kind::Symlink { target } => Some(target.as_os_str().as_bytes().into()),
-                _ => None,
-            },
-        };
+        let inodes: Vec<_> = (self.inodes.into_iter())
+            .map(|inode| {
+                (
+                    inode.digest,
+                    Arc::new(inode.meta),
+                    inode.entry,
+                    inode.several,
+                )
+            })
+            .collect();
         let items = self.names.into_iter().map(|(key, name)| {
             let item = match name {
                 Name::Whiteout => Item::Whiteout,
                 Name::Dir { meta, opaque } => Item::Dir { meta, opaque },
-                Name::Inode(at) => Item::Leaf(leaf(at)),
+                Name::Inode(at) => {
+                    let (digest, meta, entry, several) = &inodes[at];
+                    Item::Leaf(Leaf {
+                        digest: *digest,
+                        meta: Arc::clone(meta),
+                        entry: *entry,
+                        several: *several,
+                    })
+                }
             };
             (key, item)
         });
