@@ -43,6 +43,10 @@ mod lease_tests;
 mod life_tests;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod load_tests;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod model;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod model_tests;
 pub(crate) mod rows;
 #[cfg(all(test, feature = "shuttle"))]
 mod shuttle_tests;

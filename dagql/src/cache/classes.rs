@@ -50,6 +50,7 @@ pub(super) const NONE: u32 = u32::MAX;
 
 pub(super) struct Name {
     pub(super) key: Key,
+    /// [`NONE`] for a key that leads to a result and names nothing by itself.
     pub(super) class: ClassIx,
     /// The result whose exact key this is.
     pub(super) entry: EntryIx,
@@ -178,14 +179,20 @@ impl Classes {
         found.copied()
     }
 
-    /// The name of `key`, made in a class of its own if it is new.
+    /// The name of `key`, made if it is new, in a class of its own if it has none.
     pub(super) fn intern(&mut self, key: Key) -> NameIx {
+        let name = self.intern_pointer(key);
+        if self.names[name as usize].class == NONE {
+            self.names[name as usize].class = self.new_class();
+        }
+        name
+    }
+
+    /// The name of `key`, made without a class if it is new.
+    pub(super) fn intern_pointer(&mut self, key: Key) -> NameIx {
         match self.name(&key) {
             Some(name) => name,
-            None => {
-                let class = self.new_class();
-                self.new_name(key, class)
-            }
+            None => self.new_name(key, NONE),
         }
     }
 
@@ -223,21 +230,33 @@ impl Classes {
         }
     }
 
-    /// The class of a name.
-    pub(super) fn class_of(&mut self, name: NameIx) -> ClassIx {
-        let class = self.find(self.names[name as usize].class);
-        self.names[name as usize].class = class;
-        class
+    /// The class of a name, if it has one.
+    pub(super) fn class_of(&mut self, name: NameIx) -> Option<ClassIx> {
+        let class = self.names[name as usize].class;
+        (class != NONE).then(|| {
+            let class = self.find(class);
+            self.names[name as usize].class = class;
+            class
+        })
+    }
+
+    /// The class of `key`, if it is known.
+    pub(super) fn class_of_key(&mut self, key: &Key) -> Option<ClassIx> {
+        let name = self.name(key)?;
+        self.class_of(name)
+    }
+
+    /// The class of `key`, made if it is not known.
+    pub(super) fn make_class_of_key(&mut self, key: Key) -> ClassIx {
+        let name = self.intern(key);
+        self.find(self.names[name as usize].class)
     }
 
     /// Says that everything in the class has this content.
     pub(super) fn set_content(&mut self, class: ClassIx, content: Key) {
         let class = self.find(class);
-        match self.name(&content) {
-            Some(name) => {
-                let other = self.class_of(name);
-                self.unite(class, other);
-            }
+        match self.class_of_key(&content) {
+            Some(other) => self.unite(class, other),
             None if self.classes[class as usize].content == NONE => {
                 let name = self.new_name(content, class);
                 self.classes[class as usize].content = name;

@@ -71,10 +71,17 @@ pub(super) struct Events {
     pub(super) expired: u64,
 }
 
+#[derive(Default)]
+struct Owner {
+    entries: HashSet<EntryIx>,
+    /// Whether anything was ever stored under a private key of this session.
+    private: bool,
+}
+
 pub(super) struct Entries<V> {
     pub(super) all: Slab<Entry<V>>,
     pub(super) classes: Classes,
-    sessions: HashMap<SessionKey, HashSet<EntryIx>>,
+    sessions: HashMap<SessionKey, Owner>,
     /// Entries that nobody owns, the one used longest ago first.
     idle: BTreeSet<(u64, EntryIx)>,
     expiring: BTreeSet<(u64, EntryIx)>,
@@ -133,7 +140,7 @@ impl<V: Clone> Entries<V> {
 
     pub(super) fn open_session(&mut self) -> SessionKey {
         let session = SessionKey::numbered(self.number());
-        self.sessions.insert(session, HashSet::new());
+        self.sessions.insert(session, Owner::default());
         session
     }
 
@@ -156,10 +163,10 @@ impl<V: Clone> Entries<V> {
 
     /// Forgets the session: what only it owned becomes idle or goes.
     pub(super) fn close_session(&mut self, session: SessionKey) {
-        let Some(owned) = self.sessions.remove(&session) else {
+        let Some(owner) = self.sessions.remove(&session) else {
             return;
         };
-        for entry in owned {
+        for entry in owner.entries {
             let held = &mut self.all[entry as usize];
             held.owners -= 1;
             if held.private.is_some() || (held.owners == 0 && held.volatile) {
@@ -171,9 +178,11 @@ impl<V: Clone> Entries<V> {
         self.make_room();
     }
 
-    /// The entry under an exact key, if the session may use it.
+    /// The entry under an exact key that the session may use: its own, or else everybody's.
     pub(super) fn exact(&self, key: &Key, session: SessionKey) -> Option<EntryIx> {
-        [*key, key.private(session)].iter().find_map(|key| {
+        let private = self.sessions.get(&session).filter(|owner| owner.private);
+        let private = private.map(|_| key.private(session));
+        private.iter().chain([key]).find_map(|key| {
             let name = self.classes.name(key)?;
             let entry = self.classes.names[name as usize].entry;
             let found = self.all.get(entry as usize)?;
@@ -190,6 +199,13 @@ impl<V: Clone> Entries<V> {
         })
     }
 
+    /// Says that something is about to be stored under a private key of the session.
+    pub(super) fn has_private(&mut self, session: SessionKey) {
+        if let Some(owner) = self.sessions.get_mut(&session) {
+            owner.private = true;
+        }
+    }
+
     /// Makes the session an owner.
     pub(super) fn adopt(&mut self, entry: EntryIx, session: SessionKey) -> &Entry<V> {
         let now = self.number();
@@ -198,8 +214,8 @@ impl<V: Clone> Entries<V> {
             self.idle.remove(&(held.used, entry));
         }
         held.used = now;
-        if let Some(owned) = self.sessions.get_mut(&session)
-            && owned.insert(entry)
+        if let Some(owner) = self.sessions.get_mut(&session)
+            && owner.entries.insert(entry)
         {
             held.owners += 1;
         }
@@ -216,13 +232,13 @@ impl<V: Clone> Entries<V> {
         new: NewEntry<V>,
     ) -> EntryIx {
         let number = self.number();
-        let exact = self.classes.intern(exact);
+        let exact = self.classes.intern_pointer(exact);
         let home = self.classes.intern(home);
         let aliases = equal.iter().map(|key| self.classes.intern(*key));
         let mut aliases: Vec<NameIx> = aliases.collect();
         let entry = u32::try_from(self.all.vacant_key()).expect("fewer than 2^32 results");
         if let Some(also) = new.also {
-            let name = self.classes.intern(also);
+            let name = self.classes.intern_pointer(also);
             if self.classes.names[name as usize].entry == NONE {
                 self.classes.names[name as usize].entry = entry;
                 aliases.push(name);
@@ -249,7 +265,7 @@ impl<V: Clone> Entries<V> {
         });
         self.idle.insert((number, entry));
         self.classes.names[exact as usize].entry = entry;
-        let class = self.classes.class_of(home);
+        let class = self.class_of_entry(entry);
         self.classes.classes[class as usize]
             .members
             .insert(number, entry);
@@ -266,11 +282,11 @@ impl<V: Clone> Entries<V> {
         }
         // Only what expires has owners here, and sessions are few.
         let mut owners = held.owners;
-        for owned in self.sessions.values_mut() {
+        for owner in self.sessions.values_mut() {
             if owners == 0 {
                 break;
             }
-            owners -= u32::from(owned.remove(&entry));
+            owners -= u32::from(owner.entries.remove(&entry));
         }
         if let Some(expires) = held.expires {
             self.expiring.remove(&(expires, entry));
@@ -282,6 +298,7 @@ impl<V: Clone> Entries<V> {
             }
         }
         let class = self.classes.class_of(held.home);
+        let class = class.expect("a home is interned with a class");
         self.classes.classes[class as usize]
             .members
             .remove(held.number, entry);
@@ -293,7 +310,7 @@ impl<V: Clone> Entries<V> {
         }
     }
 
-    fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         sweep(&mut self.classes, &mut self.all);
         self.gone = 0;
     }
@@ -333,7 +350,8 @@ impl<V: Clone> Entries<V> {
 impl<V: Clone> Entries<V> {
     /// The class that an entry is a member of.
     pub(super) fn class_of_entry(&mut self, entry: EntryIx) -> ClassIx {
-        self.classes.class_of(self.all[entry as usize].home)
+        let class = self.classes.class_of(self.all[entry as usize].home);
+        class.expect("a home is interned with a class")
     }
 
     /// The class of an input, if it is known: by the first of its keys that is, or by its content.
@@ -343,27 +361,23 @@ impl<V: Clone> Entries<V> {
             let Some(name) = self.classes.name(key) else {
                 continue;
             };
-            let stored = self
-                .all
-                .get(self.classes.names[name as usize].entry as usize);
-            return match stored {
-                Some(entry) if !entry.allows(session) => continue,
-                Some(entry) => Some(self.classes.class_of(entry.home)),
-                None => Some(self.classes.class_of(name)),
-            };
+            let entry = self.classes.names[name as usize].entry;
+            let stored = self.all.get(entry as usize);
+            if stored.is_some_and(|entry| entry.allows(session)) {
+                return Some(self.class_of_entry(entry));
+            }
+            if let Some(class) = self.classes.class_of(name) {
+                return Some(class);
+            }
         }
-        let name = self.classes.name(&input.content?)?;
-        Some(self.classes.class_of(name))
+        self.classes.class_of_key(&input.content?)
     }
 
     /// The class of an input, made if it is not known.
     pub(super) fn make_class_of_input(&mut self, input: &Input, session: SessionKey) -> ClassIx {
         let class = match (self.class_of_input(input, session), input.keys.last()) {
             (Some(class), _) => class,
-            (None, Some(key)) => {
-                let name = self.classes.intern(*key);
-                self.classes.class_of(name)
-            }
+            (None, Some(key)) => self.classes.make_class_of_key(*key),
             (None, None) => self.classes.new_class(),
         };
         if let Some(content) = input.content {

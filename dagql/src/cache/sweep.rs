@@ -8,7 +8,7 @@
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::classes::{Class, ClassIx, Classes, NONE, NameIx};
+use super::classes::{ClassIx, Classes, NONE, NameIx};
 use super::entries::Entry;
 
 /// Drops what no entry needs and renumbers the rest, also in the entries.
@@ -94,15 +94,15 @@ fn copy_names<V>(
     old.by_key = HashTable::new();
     for name in 0..u32::try_from(old.names.len()).unwrap_or(NONE) {
         let class = old.class_of(name);
-        let Class { content, .. } = old.classes[class as usize];
-        let to = new[class as usize];
-        if to == NONE || !(held[name as usize] || content == name) {
+        let to = class.map_or(NONE, |class| new[class as usize]);
+        let content = class.is_some_and(|class| old.classes[class as usize].content == name);
+        if !held[name as usize] && (to == NONE || !content) {
             continue;
         }
         let known = &old.names[name as usize];
         let at = classes.new_name(known.key, to);
         classes.names[at as usize].entry = known.entry;
-        if content == name {
+        if content && to != NONE {
             classes.classes[to as usize].content = at;
         }
         moved[name as usize] = at;

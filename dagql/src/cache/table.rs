@@ -220,8 +220,7 @@ impl<V: Clone> Table<V> {
     pub(crate) fn learn(&self, name: &Key, content: Key) {
         self.with(|state| {
             let classes = &mut state.entries.classes;
-            if let Some(name) = classes.name(name) {
-                let class = classes.class_of(name);
+            if let Some(class) = classes.class_of_key(name) {
                 classes.set_content(class, content);
             }
         });
@@ -335,6 +334,12 @@ impl<V: Clone> Table<V> {
             }
         })
     }
+
+    /// Forgets at once what leads to no result; for tests that compare sizes.
+    #[cfg(all(test, not(feature = "shuttle")))]
+    pub(super) fn sweep(&self) {
+        self.with(|state| state.entries.sweep());
+    }
 }
 
 impl<V: Clone> State<V> {
@@ -364,8 +369,7 @@ impl<V: Clone> State<V> {
         now: u64,
     ) -> Option<Equal<V>> {
         self.entries.expire(now);
-        let classes = &mut self.entries.classes;
-        let class = classes.name(key).map(|name| classes.class_of(name));
+        let class = self.entries.classes.class_of_key(key);
         if let Some(entry) = class.and_then(|class| self.entries.portable(class, session)) {
             self.stats.hits_class += 1;
             return Some(self.found(entry));
@@ -420,6 +424,9 @@ impl<V: Clone> State<V> {
         }
         let private = completion.private.then_some(session);
         let home = completion.home.unwrap_or(*key);
+        if private.is_some() || completion.also.is_some() {
+            entries.has_private(session);
+        }
         let exact = private.map_or(*key, |session| key.private(session));
         let new = NewEntry {
             value: completion.value,
@@ -434,8 +441,7 @@ impl<V: Clone> State<V> {
         let entry = entries.insert(exact, home, &completion.equal, new);
         let class = entries.class_of_entry(entry);
         for equal in completion.equal {
-            let name = entries.classes.intern(equal);
-            let other = entries.classes.class_of(name);
+            let other = entries.classes.make_class_of_key(equal);
             entries.classes.unite(class, other);
         }
         if let Some(content) = completion.content {
