@@ -38,6 +38,15 @@ fn append(bencher: Bencher<'_, '_>, scheme: Scheme) {
         .bench_values(|call| id.append(call));
 }
 
+/// One more call on a chain that is already long: the curve must be flat.
+#[divan::bench(args = [10, 100, 1_000, 10_000])]
+fn append_to_chain_of(bencher: Bencher<'_, '_>, calls: usize) {
+    let id = chain(Scheme::Blake3, calls);
+    bencher
+        .with_inputs(with_exec)
+        .bench_values(|call| id.append(call));
+}
+
 #[divan::bench]
 fn append_scoped(bencher: Bencher<'_, '_>) {
     let id = chain(Scheme::Blake3, 10);

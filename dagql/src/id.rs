@@ -28,6 +28,24 @@
 //! them: walks keep their own stack, and dropping the last reference frees the chain in a loop
 //! (`id/release.rs`).
 //!
+//! What must hold, and the test that says so:
+//!
+//! | law | test |
+//! |---|---|
+//! | Dagger's digests, preimages and encodings, both ways | `dagger::*`, `ids_of_dagger_byte_for_byte` |
+//! | reading undoes writing; calls are sorted by digest | `decoding_is_the_inverse_of_encoding` |
+//! | members of value zero are written and hashed | `ids_of_dagger_byte_for_byte` (V5), `digests_are_equal_on_every_machine` |
+//! | an explicit default is an omitted argument | `explicit_default_and_omitted_are_one_key` |
+//! | an explicit null | `explicit_null_is_omitted_where_there_is_no_default_and_overrides_one` |
+//! | arguments in the order of the schema | `canonical_arguments_forget_the_spelling`, `three_sdks_one_key` |
+//! | sensitive arguments are not written, hashed or shown | `our_own_ids_carry_their_scope_and_neither_secrets_nor_content`, `secrets_are_not_shown` |
+//! | a chain of list elements | `elements_are_selected_from_lists_only`, `inputs_modules_names_and_paths` |
+//! | the module is part of the digest | `everything_public_changes_our_digest_and_nothing_else_does` |
+//! | a custom digest is inherited, and lost or kept on change | `the_digests_of_dagger_version_1`, `a_custom_digest_is_dagger_s_only` |
+//! | mismatched and missing digests are errors | `incomplete_and_superfluous_graphs_are_refused` |
+//! | cycles and forged digests are errors | `cycles_are_refused`, `forged_calls_are_refused_under_every_rule` |
+//! | no bytes make the reader panic or accept what it would not write | `wire::tests::mutated::*` |
+//!
 //! In an ID made by this engine an argument that is absent is null: [`canonical_arguments`] has
 //! already written out every default. In a genuine Dagger ID an absent argument means the default
 //! of the schema in the call's view.

@@ -3,6 +3,8 @@
 mod arguments;
 mod dagger;
 mod laws;
+mod pinned;
+mod spelling;
 
 use proptest::prelude::*;
 
