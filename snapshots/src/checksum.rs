@@ -30,7 +30,7 @@
 //!
 //! # A quirk that is part of the format
 //! Names that start with the byte 0xFF (never valid UTF-8) enter the digests of two directories:
-//! the one they are in, and the one around that ([`Checksums::after`]).
+//! the one they are in, and the one around that (`Checksums::after`).
 
 mod header;
 mod read;

@@ -34,7 +34,7 @@ pub use build::{BuildOptions, archive_from_root, from_tree};
 pub use import::{Imported, NamedImage, copy, import, import_path};
 pub use platform::{Platform, PlatformError};
 pub use read::{Image, blobs, read_config, read_index, read_manifest, resolve, unpack};
-pub use rootfs::ImageTree;
+pub use rootfs::{ImageTree, rootfs};
 pub use write::{ArchiveOptions, archive, write_index, write_manifest};
 
 use crate::content::ContentError;

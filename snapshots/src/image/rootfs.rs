@@ -5,7 +5,7 @@
 //! with a directory unless it is opaque. What is kept of an entry is its digest and its path, so
 //! memory grows with the number of files and not with their size.
 //!
-//! The result has the profile of a snapshot that the daemon scans ([`Origin::Scan`]). Its root is of
+//! The result has the profile of a snapshot that the daemon scans ([`Origin::Scan`](crate::checksum::Origin::Scan)). Its root is of
 //! mode 0755 and belongs to root: daemons ignore the root entry of a layer.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::upper::{Item, Key, LINKS_MAX, Leaf, read, remove_below};
 use super::{Image, ImageError, digest_of};
-use crate::checksum::{Checksums, Origin, Profile, Records, Rules, header_bytes, summer};
+use crate::checksum::{Checksums, Profile, Records, Rules, header_bytes, summer};
 use crate::content::{self, ContentProvider};
 use crate::digest::Digest;
 use crate::layer::Decoder;
@@ -28,6 +28,19 @@ use crate::tree::{ENTRIES_MAX, Kind, Meta, Tree};
 
 /// Most layers read at once.
 const THREADS_MAX: usize = 8;
+
+/// The records of an image's root file system, as a daemon has them after unpacking it.
+///
+/// # Errors
+/// As [`ImageTree::read`].
+pub fn rootfs(
+    provider: &dyn ContentProvider,
+    image: &Image,
+    rules: Rules,
+) -> Result<Checksums<'static>, ImageError> {
+    let profile = profile(rules);
+    Ok(checksums(&overlaid(provider, image, profile)?, profile))
+}
 
 /// The files of an image, as a daemon has them after unpacking it.
 ///
@@ -50,28 +63,8 @@ impl ImageTree {
         image: &Image,
         rules: Rules,
     ) -> Result<Self, ImageError> {
-        let profile = Profile {
-            origin: Origin::Scan,
-            rules,
-            owner: None,
-        };
-        let mut files = BTreeMap::new();
-        for (at, mut layer) in read_all(&*provider, image, profile)?
-            .into_iter()
-            .enumerate()
-        {
-            // Of the root only the marker means something.
-            if let Some(Item::Dir { opaque: true, .. }) = layer.remove(&[][..]) {
-                files.clear();
-            }
-            lay_on(&mut files, layer, at);
-            if files.len() > ENTRIES_MAX {
-                return Err(ImageError::Limit {
-                    what: "files",
-                    limit: ENTRIES_MAX,
-                });
-            }
-        }
+        let profile = profile(rules);
+        let files = overlaid(&*provider, image, profile)?;
         let layers = image.manifest.layers().iter().map(digest_of);
         Ok(Self {
             layers: layers.collect::<Result<_, _>>()?,
@@ -83,17 +76,7 @@ impl ImageTree {
 
     /// The records, to be asked for digests.
     pub fn checksums(&self) -> Checksums<'static> {
-        let mut records = Records::default();
-        records.push(Key::default(), root_meta(), None, &self.profile);
-        for (key, file) in &self.files {
-            let path = key.iter().map(|b| if *b == 0 { b'/' } else { *b });
-            let (meta, digest) = match file {
-                File::Dir(meta) => (&**meta, None),
-                File::Leaf { leaf, .. } => (&*leaf.meta, Some(leaf.digest)),
-            };
-            records.push(path.collect(), meta.clone(), digest, &self.profile);
-        }
-        Checksums::from_records(records, self.profile)
+        checksums(&self.files, self.profile)
     }
 
     /// `None` for the root.
@@ -206,6 +189,50 @@ fn key_of(path: &Path) -> Key {
         key.extend_from_slice(name.as_bytes());
     }
     key.into()
+}
+
+fn profile(rules: Rules) -> Profile {
+    Profile {
+        rules,
+        ..Profile::SNAPSHOT
+    }
+}
+
+/// All layers on top of each other.
+fn overlaid(
+    provider: &dyn ContentProvider,
+    image: &Image,
+    profile: Profile,
+) -> Result<BTreeMap<Key, File>, ImageError> {
+    let mut files = BTreeMap::new();
+    for (at, mut layer) in read_all(provider, image, profile)?.into_iter().enumerate() {
+        // Of the root only the marker means something.
+        if let Some(Item::Dir { opaque: true, .. }) = layer.remove(&[][..]) {
+            files.clear();
+        }
+        lay_on(&mut files, layer, at);
+        if files.len() > ENTRIES_MAX {
+            return Err(ImageError::Limit {
+                what: "files",
+                limit: ENTRIES_MAX,
+            });
+        }
+    }
+    Ok(files)
+}
+
+fn checksums(files: &BTreeMap<Key, File>, profile: Profile) -> Checksums<'static> {
+    let mut records = Records::default();
+    records.push(Key::default(), root_meta(), None, &profile);
+    for (key, file) in files {
+        let path = key.iter().map(|b| if *b == 0 { b'/' } else { *b });
+        let (meta, digest) = match file {
+            File::Dir(meta) => (&**meta, None),
+            File::Leaf { leaf, .. } => (&*leaf.meta, Some(leaf.digest)),
+        };
+        records.push(path.collect(), meta.clone(), digest, &profile);
+    }
+    Checksums::from_records(records, profile)
 }
 
 /// All layers, lowest first.

@@ -361,6 +361,8 @@ fn bytes_come_out_of_the_layers() {
     let known = Checksums::new(&tree, Profile::SNAPSHOT).unwrap();
     let root = tree.checksums().plain("/", false).unwrap();
     assert_eq!(known.plain("/", false).unwrap(), root);
+    let only = rootfs(&store, &image(&store, &layers), Rules::LATEST).unwrap();
+    assert_eq!(only.plain("/", false).unwrap(), root);
 }
 
 proptest! {
