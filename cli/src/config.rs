@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use dagop::{EngineOptions, TlsOptions};
 
+use crate::cache;
 use crate::error::CliError;
 
 /// Where the daemon is and how to reach it.
@@ -62,6 +63,12 @@ pub(crate) struct SessionFlags {
     /// Allow what the daemon denies by default: network.host, security.insecure, device[=NAME]
     #[arg(long, value_name = "ENTITLEMENT", value_parser = entitlement)]
     pub(crate) allow: Vec<String>,
+    /// Read a cache: type=local,src=DIR, type=registry,ref=IMAGE and others
+    #[arg(long, value_name = "CACHE", value_parser = cache::import)]
+    pub(crate) import_cache: Vec<dagop::CacheBackend>,
+    /// Write a cache: type=local,dest=DIR[,mode=max], type=registry,ref=IMAGE, type=inline and others
+    #[arg(long, value_name = "CACHE", value_parser = cache::export)]
+    pub(crate) export_cache: Vec<dagop::CacheBackend>,
 }
 
 /// How progress is shown.

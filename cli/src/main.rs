@@ -1,6 +1,7 @@
 //! The `dagop` binary: parse, run one command, end with its exit code.
 
 mod args;
+mod cache;
 mod command;
 mod config;
 mod diagnostic;

@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use dagql::{Cache, Request, Response, Schema, Server};
-use solver::backend::{Client, ConnectOptions, Identity, TlsConfig, Worker, discover};
+use solver::backend::{
+    CacheBackend, Client, ConnectOptions, Identity, TlsConfig, Worker, discover,
+};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
@@ -74,6 +76,10 @@ pub struct SessionOptions {
     pub dump_llb: Option<PathBuf>,
     /// The API version that the client was written for; empty for the newest.
     pub api_version: String,
+    /// Caches that every solve may read.
+    pub cache_imports: Vec<CacheBackend>,
+    /// Caches to write when all requests are answered; inline ones with every image.
+    pub cache_exports: Vec<CacheBackend>,
 }
 
 impl std::fmt::Debug for SessionOptions {
@@ -268,6 +274,8 @@ impl Engine {
             environment: process_environment(),
             shared_key: self.client_id.clone(),
             dump_llb: options.dump_llb,
+            cache_imports: options.cache_imports,
+            cache_exports: options.cache_exports,
             journal: Arc::clone(&journal),
         })
         .await?;
@@ -306,6 +314,22 @@ impl EngineSession {
         response
     }
 
+    /// Writes the caches that the options name. Without effect after a request had errors: what
+    /// failed cannot be exported.
+    ///
+    /// # Errors
+    /// The daemon's reason for the first cache that could not be written.
+    pub async fn export_caches(&self) -> Result<(), Error> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let done = self.build.export_caches().await;
+        if done.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        done
+    }
+
     /// Ends the session: the daemon forgets its results, and the ledger has
     /// every call.
     ///
@@ -330,6 +354,7 @@ impl EngineSession {
     }
 
     async fn end(&self, end: BuildEnd) -> Result<Report, Error> {
+        self.build.note_predicted();
         self.session.release();
         // A daemon that died has been reported by the call that needed it.
         if let Err(error) = self.build.close(end == BuildEnd::Cancelled).await {

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Kind};
 use crate::event::{self, Event, LineSplitter, UnixMillis};
-use crate::ledger::{DagOpKind, Recorder, VertexKind};
+use crate::ledger::{DagOpKind, Facts, Recorder, Redaction, VertexKind};
 use crate::lower::Made;
 use crate::report::Report;
 use crate::session::SecretStore;
@@ -215,6 +215,30 @@ impl Journal {
             };
             self.send(&inner, Event::Lowered(lowered));
         }
+    }
+
+    /// What was found out about the cache.
+    pub(crate) fn facts(&self, facts: Facts) {
+        if let Some(recorder) = &self.lock().recorder {
+            recorder.add(facts);
+        }
+    }
+
+    /// Sets what cleans texts before they are stored.
+    pub(crate) fn redact_with(&self, redact: Redaction) {
+        if let Some(recorder) = &self.lock().recorder {
+            recorder.redact_with(redact);
+        }
+    }
+
+    /// Something the user should know that stops nothing.
+    pub(crate) fn warn(&self, message: &str) {
+        let warning = event::Warning {
+            vertex: None,
+            message: message.to_owned(),
+            detail: Vec::new(),
+        };
+        self.send(&self.lock(), Event::Warning(warning));
     }
 
     /// The user's command line of an exec vertex.

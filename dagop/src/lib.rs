@@ -29,6 +29,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod init;
+mod join;
 mod journal;
 pub mod ledger;
 pub mod lower;
@@ -45,6 +46,7 @@ pub use engine::{
     WorkerInfo, operation_names,
 };
 pub use error::Error;
+pub use solver::backend::CacheBackend;
 
 /// The release of Dagger whose API this is; what `Query.version` answers.
 pub const API_VERSION: &str = "v0.19.11";

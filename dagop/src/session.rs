@@ -20,9 +20,11 @@
 //! | `host.rs` | local directories and sockets |
 //! | `import.rs` | image tarballs |
 //! | `export.rs` | directories, files, images, publishing |
+//! | `cache.rs` | caches outside of the daemon, and the join with them |
 //! | `secrets.rs` | secret values |
 //! | `output.rs` | the end of what each step printed, for errors |
 
+mod cache;
 mod digest;
 mod export;
 mod host;
@@ -38,7 +40,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use solver::backend::session::{ContentStores, DockerConfig, LocalDirs, RegistryAuth, SshAgents};
-use solver::backend::{Build, BuildOptions, Client, Ref, Session, SessionConfig};
+use solver::backend::{Build, BuildOptions, CacheBackend, Client, Ref, Session, SessionConfig};
 use tokio::sync::OnceCell;
 
 pub use export::{ImageFormat, ImageVariant};
@@ -71,6 +73,10 @@ pub struct BuildSessionOptions {
     pub shared_key: String,
     /// Where the last definition that was solved is written.
     pub dump_llb: Option<PathBuf>,
+    /// Caches that every solve may read.
+    pub cache_imports: Vec<CacheBackend>,
+    /// Caches to write at the end; inline ones with every image.
+    pub cache_exports: Vec<CacheBackend>,
     /// What happens, for progress and ledger.
     pub journal: Arc<Journal>,
 }
@@ -91,6 +97,10 @@ pub struct BuildSession {
     build: OnceCell<Build>,
     refs: Mutex<HashMap<solver::llb::Output, Arc<OnceCell<Option<Ref>>>>>,
     output: Arc<StepOutput>,
+    /// Caches to read, made ready by the first solve.
+    imports: std::sync::OnceLock<Vec<CacheBackend>>,
+    /// Diff ids of the images that were resolved, by source identifier.
+    images: Mutex<HashMap<String, Vec<solver::Digest>>>,
     /// Tarballs made for the daemon to read; removed with the session.
     scratch: tempfile::TempDir,
 }
@@ -149,6 +159,10 @@ impl BuildSession {
             ssh: Arc::default(),
             content: Arc::default(),
         };
+        let hide = Arc::clone(&providers.secrets);
+        options
+            .journal
+            .redact_with(Arc::new(move |text| hide.redact(text)));
         let config = providers.config(&options.shared_key);
         let session = Session::start(&options.client, config).await?;
         Ok(Self {
@@ -158,6 +172,8 @@ impl BuildSession {
             build: OnceCell::new(),
             refs: Mutex::default(),
             output: Arc::default(),
+            imports: std::sync::OnceLock::new(),
+            images: Mutex::default(),
             scratch,
         })
     }

@@ -164,6 +164,20 @@ pub fn descriptor(media_type: MediaType, digest: &Digest, size: u64) -> Descript
     Descriptor::new(media_type, size, digest)
 }
 
+/// Reads a descriptor and gives it a name, under which [`crate::content::ContentStore::tag`] lists
+/// it.
+///
+/// # Errors
+/// [`ImageError::Document`] when it is none.
+pub fn named_descriptor(json: &[u8], name: &str) -> Result<Descriptor, ImageError> {
+    let mut descriptor: Descriptor =
+        serde_json::from_slice(json).map_err(|e| ImageError::document("descriptor", e))?;
+    let mut annotations = descriptor.annotations().clone().unwrap_or_default();
+    annotations.insert(crate::content::REF_NAME.to_owned(), name.to_owned());
+    descriptor.set_annotations(Some(annotations));
+    Ok(descriptor)
+}
+
 /// The digest of a descriptor, in our form.
 ///
 /// # Errors

@@ -34,6 +34,9 @@ words! {
         Registry = "registry",
         /// The cache that an image carries in its config.
         Inline = "inline",
+        /// The manifest of an image that was pushed or written: its layers end with those of the
+        /// step that made its root.
+        Image = "image",
         /// The daemon's own store, through its debug endpoint.
         Daemon = "daemon",
     }

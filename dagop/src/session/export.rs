@@ -215,8 +215,15 @@ impl BuildSession {
         variants: &[ImageVariant],
     ) -> Result<ExporterResponse, Error> {
         let trees: Vec<Tree> = variants.iter().map(|v| v.tree.clone()).collect();
-        self.export(exporter, target, &trees, |refs| image(variants, refs))
-            .await
+        let response = self
+            .export(exporter, target, &trees, |refs| image(variants, refs))
+            .await?;
+        // Of several platforms the daemon names the index, whose images come in its own order.
+        if let [only] = &trees[..] {
+            let output = self.lowered(only)?;
+            self.join_image(output.as_ref(), &response).await;
+        }
+        Ok(response)
     }
 
     /// Runs one export of `trees`; `result` arranges their refs.
@@ -232,9 +239,16 @@ impl BuildSession {
             targets.set(0, target);
         }
         let session = self.export_session(targets).await?;
+        let is_image = matches!(exporter.kind.as_str(), "image" | "oci" | "docker");
+        let cache_exports = if is_image {
+            self.inline_exports()
+        } else {
+            Vec::new()
+        };
         let options = BuildOptions {
             session: session.id().to_owned(),
             exporters: vec![exporter],
+            cache_exports,
             entitlements: self.options.allow.clone(),
             ..BuildOptions::default()
         };
@@ -258,14 +272,15 @@ impl BuildSession {
         let Some(output) = self.lowered(tree)? else {
             return Ok(None);
         };
+        // What an export needs belongs into the caches that are written at the end.
+        self.cell(&output);
         let definition = self.definition(Some(&output))?;
-        let solved = build
-            .solve(GatewaySolve::definition(definition.to_pb()))
-            .await;
+        let solve = self.with_imports(GatewaySolve::definition(definition.to_pb()));
+        let solved = build.solve(solve).await;
         Ok(solved.map_err(|e| self.explain(e))?.reference().cloned())
     }
 
-    async fn export_session(&self, targets: FileSendTargets) -> Result<Session, Error> {
+    pub(super) async fn export_session(&self, targets: FileSendTargets) -> Result<Session, Error> {
         let config = SessionConfig {
             targets: Arc::new(targets),
             ..self.session_config()

@@ -1,15 +1,19 @@
 //! What names stand for: images, downloads, Git refs, and Dockerfiles.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
 
 use solver::backend::gateway::{GatewayInput, ImageQuery, SourceQuery};
 use solver::backend::{BuildResult, GatewaySolve};
+use solver::cacheconfig;
 use solver::llb::reference::Reference;
 use solver::llb::source::{self, GitOptions, HttpOptions, ImageOptions};
 use solver::llb::{Constraints, Definition, Output};
 
 use super::BuildSession;
 use crate::error::Error;
+use crate::ledger::{Facts, SourceRow, VertexKind};
 use crate::platform::Platform;
 use crate::vertex::Tree;
 
@@ -66,8 +70,9 @@ impl BuildSession {
     ) -> Result<Image, Error> {
         let fail = |e: solver::llb::Error| Error::input(format!("image {address:?}: {e}"));
         let parsed = Reference::parse(address).map_err(fail)?.or_latest();
+        let parsed_text = parsed.to_string();
         let query = ImageQuery {
-            reference: parsed.to_string(),
+            reference: parsed_text.clone(),
             platform: Some(platform.to_llb()),
             log_name: format!("resolve image config for {parsed}"),
             ..ImageQuery::default()
@@ -88,6 +93,8 @@ impl BuildSession {
             ..ImageOptions::default()
         };
         let source = source::image(&pinned, options).map_err(fail)?;
+        self.note_image(&source, &resolved.config);
+        self.note_source(VertexKind::Image, &parsed_text, &resolved.digest);
         Ok(Image {
             source,
             config: resolved.config.to_vec(),
@@ -105,6 +112,7 @@ impl BuildSession {
         let resolved = self.resolve_source(&source, url).await?;
         let http = resolved.http.ok_or_else(|| unanswered(url))?;
         let checksum = http.checksum.parse().map_err(|_| unanswered(url))?;
+        self.note_source(VertexKind::Http, url, &http.checksum);
         Ok((checksum, http.filename))
     }
 
@@ -135,7 +143,30 @@ impl BuildSession {
         } else {
             git.r#ref
         };
+        self.note_source(VertexKind::Git, &format!("{url}#{name}"), &commit);
         Ok(ResolvedRef { name, commit })
+    }
+
+    /// Notes what a name stands for. What a URL says of its user is left out.
+    fn note_source(&self, kind: VertexKind, asked: &str, resolved: &str) {
+        let source = SourceRow {
+            kind,
+            asked: without_user(&self.providers.secrets.redact(asked)),
+            resolved: resolved.to_owned(),
+        };
+        self.options.journal.facts(Facts {
+            sources: vec![source],
+            ..Facts::default()
+        });
+    }
+
+    /// Keeps the diff ids of an image, which its second key is made of.
+    fn note_image(&self, source: &Output, config: &[u8]) {
+        let (Ok(ids), Some(op)) = (cacheconfig::diff_ids(config), source.vertex().source()) else {
+            return;
+        };
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        images.insert(op.identifier.clone(), ids);
     }
 
     async fn resolve_source(
@@ -183,10 +214,8 @@ impl BuildSession {
             inputs,
         };
         let gateway = self.build().await?;
-        let result = gateway
-            .solve(GatewaySolve::new(input))
-            .await
-            .map_err(|e| self.explain(e))?;
+        let solve = self.with_imports(GatewaySolve::new(input));
+        let result = gateway.solve(solve).await.map_err(|e| self.explain(e))?;
         frontend_result(&result)
     }
 }
@@ -209,6 +238,18 @@ fn frontend_result(result: &BuildResult) -> Result<FrontendResult, Error> {
             .map_err(|e| Error::internal(format!("the frontend's result: {e}")))?,
     };
     Ok(FrontendResult { root, config })
+}
+
+/// A URL without a user name and password.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let host_end = rest.find('/').unwrap_or(rest.len());
+    match rest[..host_end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
 }
 
 fn unanswered(url: &str) -> Error {

@@ -38,9 +38,8 @@ impl BuildSession {
         let cell = self.cell(&output);
         let solve = async {
             let definition = self.definition(Some(&output))?;
-            let result = build
-                .solve(GatewaySolve::definition(definition.to_pb()))
-                .await;
+            let solve = self.with_imports(GatewaySolve::definition(definition.to_pb()));
+            let result = build.solve(solve).await;
             let result = result.map_err(|e| self.explain(e))?;
             Ok::<_, Error>(result.reference().cloned())
         };

@@ -158,50 +158,70 @@ impl Config {
     }
 }
 
-/// The inline cache in an image config, if there is one; `layers` as in [`Place::Image`].
+#[derive(Deserialize)]
+struct Image {
+    #[serde(default)]
+    rootfs: RootFs,
+    #[serde(rename = "moby.buildkit.cache.v0")]
+    cache: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct RootFs {
+    #[serde(default)]
+    diff_ids: Vec<String>,
+}
+
+fn image(config: &[u8]) -> Result<Image, Error> {
+    serde_json::from_slice(config).map_err(|e| Error::Shape(format!("image config: {e}")))
+}
+
+/// The diff ids that an image config lists, lowest layer first.
 ///
 /// # Errors
-/// If the image config, or what it holds, is malformed.
-pub fn inline_records(config: &[u8], layers: &[(Digest, Blob)]) -> Result<Option<Config>, Error> {
-    #[derive(Deserialize)]
-    struct Image {
-        rootfs: Option<RootFs>,
-        #[serde(rename = "moby.buildkit.cache.v0")]
-        cache: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct RootFs {
-        #[serde(default)]
-        diff_ids: Vec<String>,
-    }
-    let image: Image =
-        serde_json::from_slice(config).map_err(|e| Error::Shape(format!("image config: {e}")))?;
-    let Some(cache) = image.cache else {
-        return Ok(None);
-    };
-    let records = base64::prelude::BASE64_STANDARD
-        .decode(&cache)
-        .map_err(|error| Error::at(INLINE_KEY, error.to_string()))?;
-    let diff_ids = image
-        .rootfs
-        .map(|rootfs| rootfs.diff_ids)
-        .unwrap_or_default();
+/// If the config is malformed.
+pub fn diff_ids(config: &[u8]) -> Result<Vec<Digest>, Error> {
+    let ids = image(config)?.rootfs.diff_ids;
+    let ids = ids.iter().enumerate().map(|(index, text)| {
+        let place = || format!("rootfs.diff_ids[{index}]");
+        Digest::parse(text).map_err(|error| Error::at(place(), error.to_string()))
+    });
+    ids.collect()
+}
+
+/// The layers of an image, lowest first: `layers` as in [`Place::Image`], with the diff ids of the
+/// image config.
+///
+/// # Errors
+/// If the config is malformed, or the two do not fit together.
+pub fn image_layers(config: &[u8], layers: &[(Digest, Blob)]) -> Result<Vec<Layer>, Error> {
+    let diff_ids = diff_ids(config)?;
     if diff_ids.len() != layers.len() {
         let (ids, layers) = (diff_ids.len(), layers.len());
         let reason = format!("{ids} diff ids for {layers} layers");
         return Err(Error::at("rootfs.diff_ids", reason));
     }
     let layers = layers.iter().zip(diff_ids).enumerate();
-    let layers = layers.map(|(index, ((digest, blob), diff_id))| {
-        let place = || format!("rootfs.diff_ids[{index}]");
-        let diff_id = Digest::parse(&diff_id).map_err(|e| Error::at(place(), e.to_string()))?;
-        Ok(Layer {
-            blob: digest.clone(),
-            parent: index.checked_sub(1),
-            diff_id: Some(diff_id),
-            size: blob.size,
-            media_type: blob.media_type.clone(),
-        })
+    let layers = layers.map(|(index, ((digest, blob), diff_id))| Layer {
+        blob: digest.clone(),
+        parent: index.checked_sub(1),
+        diff_id: Some(diff_id),
+        size: blob.size,
+        media_type: blob.media_type.clone(),
     });
-    parse_inline(&records, layers.collect::<Result<_, Error>>()?).map(Some)
+    Ok(layers.collect())
+}
+
+/// The inline cache in an image config, if there is one; `layers` as in [`Place::Image`].
+///
+/// # Errors
+/// If the image config, or what it holds, is malformed.
+pub fn inline_records(config: &[u8], layers: &[(Digest, Blob)]) -> Result<Option<Config>, Error> {
+    let Some(cache) = image(config)?.cache else {
+        return Ok(None);
+    };
+    let records = base64::prelude::BASE64_STANDARD
+        .decode(&cache)
+        .map_err(|error| Error::at(INLINE_KEY, error.to_string()))?;
+    parse_inline(&records, image_layers(config, layers)?).map(Some)
 }

@@ -14,8 +14,11 @@ fn digest(number: u8) -> Digest {
     Digest::sha256(&[number])
 }
 
-/// A document of records that only have links, each `(input, selector, position)`.
-fn document(records: &[(u8, &[(usize, Option<u8>, usize)])]) -> String {
+/// A link of a record: its input, selector, and the position it leads to.
+type Wire = (usize, Option<u8>, usize);
+
+/// A document of records that only have links.
+fn document(records: &[(u8, &[Wire])]) -> String {
     let records = records.iter().map(|(own, links)| {
         let count = links.iter().map(|(input, ..)| input + 1).max().unwrap_or(0);
         let mut inputs = vec![Vec::new(); count];

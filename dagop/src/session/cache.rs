@@ -1,0 +1,328 @@
+//! Caches outside of the daemon: read before a build, written after it, and joined with it.
+//!
+//! *Imports* accompany every solve. A local one is a directory of this machine, which the session
+//! serves as a content store; the daemon wants the digest of its manifest, which is looked up in
+//! `index.json` here. A cache that cannot be read is a warning and not a failure.
+//!
+//! *Exports* are builds of their own, one per cache, when all requests are answered: the daemon
+//! answers with one manifest per build, and each cache has its own. What is exported is what the
+//! requests evaluated, as a result of several parts of which none needs another. The work is not
+//! done again: the session's main build still holds it. An *inline* cache is part of an image, so
+//! it is written with each image (`export.rs`).
+//!
+//! What was written is read back and joined with the graph: that is how the ledger knows which
+//! step made which layer.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use snapshots::content::{self, ContentStore, REF_NAME};
+use snapshots::image;
+use solver::backend::gateway::Refs;
+use solver::backend::session::FileSendTargets;
+use solver::backend::{
+    Build, BuildOptions, BuildResult, CacheBackend, ExporterResponse, GatewaySolve,
+};
+use solver::cacheconfig::{self, Config, Place};
+use solver::cachemap::Profile;
+use solver::llb::{Constraints, Definition, Output, Vertex};
+use solver::predict::{InputError, Inputs, Prediction, Source};
+use solver::{Digest, llb};
+
+use super::BuildSession;
+use crate::error::Error;
+use crate::join;
+use crate::ledger::{Evidence, Facts};
+
+/// The tag of a local cache that names none.
+const TAG: &str = "latest";
+
+/// Kind of a cache that is part of an image.
+const INLINE: &str = "inline";
+
+impl BuildSession {
+    /// The caches to read, made ready for the daemon. Each that cannot be is a warning.
+    pub(super) fn prepare_imports(&self) -> Vec<CacheBackend> {
+        let mut ready = Vec::new();
+        for import in &self.options.cache_imports {
+            match self.prepare_import(import) {
+                Ok(import) => ready.push(import),
+                Err(reason) => self
+                    .options
+                    .journal
+                    .warn(&format!("the {} cache is not read: {reason}", import.kind)),
+            }
+        }
+        ready
+    }
+
+    fn prepare_import(&self, import: &CacheBackend) -> Result<CacheBackend, String> {
+        let mut import = import.clone();
+        if import.kind != "local" {
+            return Ok(import);
+        }
+        let source = import.attrs.get("src").ok_or("there is no src=DIRECTORY")?;
+        let path = self.options.workdir.join(source);
+        let store = ContentStore::open_existing(&path).map_err(|e| e.to_string())?;
+        let tag = import.attrs.remove("tag").unwrap_or_else(|| TAG.to_owned());
+        let source = path.to_string_lossy().into_owned();
+        if !import.attrs.contains_key("digest") {
+            let digest = manifest_of(&store, &tag)?;
+            import.attrs.insert("digest".to_owned(), digest);
+        }
+        let id = format!("local:{source}");
+        self.providers.content.insert(id, Arc::new(store));
+        import.attrs.insert("src".to_owned(), source);
+        Ok(import)
+    }
+
+    /// The caches that are part of images.
+    pub(super) fn inline_exports(&self) -> Vec<CacheBackend> {
+        let exports = self.options.cache_exports.iter();
+        exports.filter(|e| e.kind == INLINE).cloned().collect()
+    }
+
+    /// Writes the caches that the user asked for and joins them with the graph.
+    ///
+    /// # Errors
+    /// The daemon's reason for the first cache that could not be written.
+    pub(crate) async fn export_caches(&self) -> Result<(), Error> {
+        let outputs = results(&self.evaluated());
+        if outputs.is_empty() {
+            return Ok(());
+        }
+        let exports = self.options.cache_exports.iter();
+        for export in exports.filter(|export| export.kind != INLINE) {
+            let written = self.export_cache(export, &outputs).await;
+            let written =
+                written.map_err(|e| e.context(format!("export cache to {}", export.kind)))?;
+            if let Some((config, evidence)) = written {
+                self.join(&outputs, |prediction| {
+                    join::found(prediction, &config, evidence)
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn export_cache(
+        &self,
+        export: &CacheBackend,
+        outputs: &[Output],
+    ) -> Result<Option<(Config, Evidence)>, Error> {
+        let mut export = export.clone();
+        let mut store = None;
+        let tag = export.attrs.remove("tag").unwrap_or_else(|| TAG.to_owned());
+        if export.kind == "local" {
+            let missing = || Error::input("there is no dest=DIRECTORY");
+            let path = export.attrs.get("dest").ok_or_else(missing)?;
+            let path = self.options.workdir.join(path);
+            let opened = ContentStore::open(&path).map_err(|e| Error::input(e.to_string()))?;
+            let dest = path.to_string_lossy().into_owned();
+            let id = format!("local:{dest}");
+            self.providers.content.insert(id, Arc::new(opened.clone()));
+            export.attrs.insert("dest".to_owned(), dest);
+            store = Some(opened);
+        }
+        let session = self.export_session(FileSendTargets::new()).await?;
+        let options = BuildOptions {
+            session: session.id().to_owned(),
+            cache_exports: vec![export.clone()],
+            entitlements: self.options.allow.clone(),
+            ..BuildOptions::default()
+        };
+        let build = Build::start(&self.options.client, options).await;
+        let build = build.map_err(|e| self.explain(e))?;
+        self.follow(&build);
+        let mut refs = BTreeMap::new();
+        for (number, output) in outputs.iter().enumerate() {
+            let definition = Definition::marshal(Some(output), &Constraints::default());
+            let solve = self.with_imports(GatewaySolve::definition(definition.to_pb()));
+            let solved = build.solve(solve).await.map_err(|e| self.explain(e))?;
+            refs.insert(number.to_string(), solved.reference().cloned());
+        }
+        let mut result = BuildResult::single(None);
+        result.refs = match outputs {
+            [_] => Refs::Single(refs.pop_first().and_then(|(_, reference)| reference)),
+            _ => Refs::Platforms(refs),
+        };
+        let response = build.finish(result).await.map_err(|e| self.explain(e))?;
+        session.close().await;
+        match store {
+            Some(store) => read_local(&store, &tag, &response)
+                .map(|config| config.map(|config| (config, Evidence::Local)))
+                .map_err(Error::input),
+            None => Ok(None),
+        }
+    }
+
+    /// Everything that was solved so far, in a fixed order.
+    fn evaluated(&self) -> Vec<Output> {
+        let refs = self.refs.lock();
+        let refs = refs.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut outputs: Vec<Output> = refs.keys().cloned().collect();
+        outputs.sort_by(|a, b| (a.digest(), a.index()).cmp(&(b.digest(), b.index())));
+        outputs
+    }
+
+    /// Notes what the prediction of everything that was evaluated says.
+    pub(crate) fn note_predicted(&self) {
+        self.join(&self.evaluated(), join::predicted);
+    }
+
+    /// Predicts the keys of a graph and notes what `facts` makes of it.
+    fn join(&self, outputs: &[Output], facts: impl FnOnce(&Prediction) -> Facts) {
+        let Some(profile) = Profile::for_version(&self.options.daemon_version) else {
+            return;
+        };
+        match join::predict(outputs, self, profile) {
+            Ok(prediction) => self.options.journal.facts(facts(&prediction)),
+            // Our own graph is sound; if it were not, the build would have failed before.
+            Err(error) => tracing::debug!(%error, "the keys of the graph cannot be predicted"),
+        }
+    }
+
+    /// Notes what the manifest of an exported image says of the step that made its root.
+    pub(super) async fn join_image(&self, output: Option<&Output>, response: &ExporterResponse) {
+        let Some((output, digest)) = output.zip(response.get("containerimage.digest")) else {
+            return;
+        };
+        let read = async {
+            let digest = Digest::parse(digest).map_err(|e| e.to_string())?;
+            let manifest = self.daemon_blob(&digest).await?;
+            let place = cacheconfig::locate(&manifest).map_err(|e| e.to_string())?;
+            let Place::Image { config, layers } = place else {
+                return Ok(());
+            };
+            let config = self.daemon_blob(&config).await?;
+            let error = |e: cacheconfig::Error| e.to_string();
+            let outputs = std::slice::from_ref(output);
+            if let Some(cache) = cacheconfig::inline_records(&config, &layers).map_err(error)? {
+                let evidence = Evidence::Inline;
+                self.join(outputs, |prediction| {
+                    join::found(prediction, &cache, evidence)
+                });
+            }
+            let layers = cacheconfig::image_layers(&config, &layers).map_err(error)?;
+            self.join(outputs, |prediction| {
+                join::image(output, prediction, layers)
+            });
+            Ok::<_, String>(())
+        };
+        if let Err(reason) = read.await {
+            // The image is where it belongs; the ledger knows less about it.
+            tracing::debug!(%reason, "the exported image cannot be read back");
+        }
+    }
+
+    async fn daemon_blob(&self, digest: &Digest) -> Result<Vec<u8>, String> {
+        let blob = self.options.client.read_blob(digest).await;
+        blob.map_err(|e| e.to_string())
+    }
+
+    /// A solve that reads the session's caches.
+    pub(super) fn with_imports(&self, solve: GatewaySolve) -> GatewaySolve {
+        let imports = self.imports.get_or_init(|| self.prepare_imports());
+        GatewaySolve {
+            cache_imports: imports.clone(),
+            ..solve
+        }
+    }
+}
+
+/// What the session knows of the world, for predictions.
+impl Inputs for BuildSession {
+    fn platform(&self) -> Option<llb::Platform> {
+        Some(self.options.platform.to_llb())
+    }
+
+    fn source(&self, source: &Vertex) -> Result<Option<Source>, InputError> {
+        let Some(op) = source.source() else {
+            return Ok(None);
+        };
+        let images = self.images.lock();
+        let images = images.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let layers = images.get(&op.identifier);
+        Ok(layers.map(|layers| Source {
+            layers: Some(layers.clone()),
+            ..Source::default()
+        }))
+    }
+}
+
+/// Those outputs that none of the others needs.
+fn results(outputs: &[Output]) -> Vec<Output> {
+    let mut needed: HashSet<&Digest> = HashSet::new();
+    let mut stack: Vec<&Output> = outputs.iter().flat_map(|o| o.vertex().inputs()).collect();
+    while let Some(output) = stack.pop() {
+        if needed.insert(output.digest()) {
+            stack.extend(output.vertex().inputs());
+        }
+    }
+    let mut seen: HashMap<&Digest, ()> = HashMap::new();
+    let is_result = |output: &&Output| !needed.contains(output.digest());
+    // Of one vertex one output is enough: its record and inputs are the same for all.
+    outputs
+        .iter()
+        .filter(is_result)
+        .filter(|output| seen.insert(output.digest(), ()).is_none())
+        .cloned()
+        .collect()
+}
+
+/// Digest of the manifest that a tag of a local cache names.
+fn manifest_of(store: &ContentStore, tag: &str) -> Result<String, String> {
+    let index = store.index().map_err(|e| e.to_string())?;
+    let named = |name: &Option<HashMap<String, String>>| {
+        name.as_ref()
+            .and_then(|a| a.get(REF_NAME))
+            .is_some_and(|name| name == tag)
+    };
+    let found = index.manifests().iter().find(|m| named(m.annotations()));
+    let found = found.ok_or_else(|| format!("{} has no tag {tag:?}", store.root().display()))?;
+    Ok(found.digest().to_string())
+}
+
+/// Lists a new local cache in its directory's index, and reads it back. None when there was
+/// nothing to export.
+fn read_local(
+    store: &ContentStore,
+    tag: &str,
+    response: &ExporterResponse,
+) -> Result<Option<Config>, String> {
+    let Some(manifest) = response.get("cache.manifest") else {
+        return Ok(None);
+    };
+    let descriptor = image::named_descriptor(manifest.as_bytes(), tag)
+        .map_err(|e| format!("the daemon's cache manifest: {e}"))?;
+    let digest = descriptor.digest().to_string();
+    store.tag(descriptor).map_err(|e| e.to_string())?;
+    read_directory(store, &digest).map(Some)
+}
+
+/// The cache with this manifest in a directory.
+pub(crate) fn read_directory(store: &ContentStore, manifest: &str) -> Result<Config, String> {
+    let read = |digest: &str| {
+        let digest = snapshots::digest::Digest::parse(digest).map_err(|e| e.to_string())?;
+        content::read_all(store, &digest, cacheconfig::DOCUMENT_BYTES_MAX as u64)
+            .map_err(|e| e.to_string())
+    };
+    match cacheconfig::locate(&read(manifest)?).map_err(|e| e.to_string())? {
+        Place::Document { digest, blobs } => {
+            let document = read(digest.as_str())?;
+            let mut config = cacheconfig::parse(&document).map_err(|e| format!("{digest}: {e}"))?;
+            config.describe(&blobs);
+            Ok(config)
+        }
+        _ => Err(format!("{manifest} is no cache")),
+    }
+}
+
+/// Opens a directory as a cache; `tag` chooses among several.
+pub(crate) fn open_directory(path: &Path, tag: &str) -> Result<(ContentStore, Config), String> {
+    let store = ContentStore::open_existing(path).map_err(|e| e.to_string())?;
+    let manifest = manifest_of(&store, tag)?;
+    let config = read_directory(&store, &manifest)?;
+    Ok((store, config))
+}
