@@ -33,7 +33,9 @@ pub(crate) fn import(text: &str) -> Result<CacheBackend, String> {
 fn needs(cache: &CacheBackend, name: &str) -> Result<(), String> {
     let given = cache.attrs.get(name).is_some_and(|value| !value.is_empty());
     let kind = &cache.kind;
-    given.then_some(()).ok_or_else(|| format!("type={kind} needs {name}="))
+    given
+        .then_some(())
+        .ok_or_else(|| format!("type={kind} needs {name}="))
 }
 
 fn parse(text: &str) -> Result<CacheBackend, String> {
@@ -95,11 +97,17 @@ mod tests {
     #[test]
     fn a_cache_is_named_as_buildctl_names_it() {
         let cache = export("type=local,dest=/a,mode=max").unwrap();
-        assert_eq!((cache.kind.as_str(), cache.attrs["mode"].as_str()), ("local", "max"));
+        assert_eq!(
+            (cache.kind.as_str(), cache.attrs["mode"].as_str()),
+            ("local", "max")
+        );
         assert!(!cache.attrs.contains_key("type"));
         let cache = export(r#"type=local,"dest=/a,""b""""#).unwrap();
         assert_eq!(cache.attrs["dest"], r#"/a,"b""#);
-        assert_eq!(import("type=registry,ref=r/i:t").unwrap().attrs["ref"], "r/i:t");
+        assert_eq!(
+            import("type=registry,ref=r/i:t").unwrap().attrs["ref"],
+            "r/i:t"
+        );
     }
 
     #[test]
@@ -118,6 +126,10 @@ mod tests {
             assert!(error.contains(expected), "{text}: {error}");
         }
         assert!(import("type=inline").unwrap_err().contains("type=registry"));
-        assert!(import("type=local,dest=a").unwrap_err().contains("needs src="));
+        assert!(
+            import("type=local,dest=a")
+                .unwrap_err()
+                .contains("needs src=")
+        );
     }
 }

@@ -28,6 +28,14 @@ struct Input {
     variables: Map<String, Value>,
 }
 
+/// What came of a run.
+struct Done {
+    answer: Answer,
+    report: Report,
+    /// Whether the caches that were asked for are written.
+    caches: Result<(), dagop::Error>,
+}
+
 /// `--json`.
 #[derive(Serialize)]
 struct Everything<'a> {
@@ -45,6 +53,8 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> 
     let options = SessionOptions {
         workdir: workdir(args.session.session_dir.as_deref())?,
         allow: args.session.allow,
+        cache_imports: args.session.import_cache,
+        cache_exports: args.session.export_cache,
         events: Some(events),
         dump_llb: args.dump_llb.as_deref().map(config::absolute).transpose()?,
         ..SessionOptions::default()
@@ -53,7 +63,11 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> 
     let done = signal::until_wound_up(&cancel, work).await;
     // The display owns the terminal until here.
     display.finish();
-    let (answer, report) = done??;
+    let Done {
+        answer,
+        report,
+        caches,
+    } = done??;
     show_report(&report, mode);
     if !answer.errors.is_empty() {
         let document = Document {
@@ -69,6 +83,8 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> 
     if let Some(text) = result_text(&answer, args.json.then_some(&report))? {
         output.write(&text)?;
     }
+    // The answer is right although a cache was not written; the exit code says so.
+    caches?;
     Ok(diagnostic::code(&answer.errors))
 }
 
@@ -78,7 +94,7 @@ async fn build(
     input: &Input,
     operation: Option<&str>,
     cancel: &CancellationToken,
-) -> Result<(Answer, Report), CliError> {
+) -> Result<Done, CliError> {
     let start = async {
         let engine = Engine::start(config.engine_options()?).await?;
         Ok::<_, CliError>(engine.session(options).await?)
@@ -88,11 +104,19 @@ async fn build(
         () = cancel.cancelled() => return Err(CliError::cancelled()),
     };
     let answer = operations::run(&session, &input.text, &input.variables, operation, cancel).await;
+    let caches = tokio::select! {
+        caches = session.export_caches() => caches,
+        () = cancel.cancelled() => Ok(()),
+    };
     let report = match cancel.is_cancelled() {
         true => session.abort().await?,
         false => session.finish().await?,
     };
-    Ok((answer, report))
+    Ok(Done {
+        answer,
+        report,
+        caches,
+    })
 }
 
 /// What is printed as the result; nothing when there is none.

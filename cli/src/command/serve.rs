@@ -54,6 +54,8 @@ pub(crate) async fn serve(config: &Config, args: ServeArgs) -> Result<u8, CliErr
     let options = SessionOptions {
         workdir: workdir(args.session.session_dir.as_deref())?,
         allow: args.session.allow,
+        cache_imports: args.session.import_cache,
+        cache_exports: args.session.export_cache,
         events: Some(events),
         ..SessionOptions::default()
     };
@@ -133,7 +135,9 @@ pub(super) async fn until(
         closing.cancel();
     };
     let (served, ()) = tokio::join!(server.run(listener, closing.clone()), close);
+    let caches = session.export_caches().await;
     let report = session.finish().await?;
+    caches?;
     served.map(|()| report)
 }
 

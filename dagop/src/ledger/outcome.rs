@@ -124,6 +124,7 @@ impl VertexKind {
     pub fn from_name(name: &str) -> Self {
         const CONVENTIONS: &[(&str, VertexKind)] = &[
             ("exporting ", VertexKind::Export),
+            ("Verifying build result", VertexKind::Export),
             ("sending tarball", VertexKind::Export),
             ("preparing build cache for export", VertexKind::Export),
             ("[internal] load metadata for ", VertexKind::Image),

@@ -14,7 +14,6 @@
 //! step made which layer.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use snapshots::content::{self, ContentStore, REF_NAME};
@@ -22,7 +21,7 @@ use snapshots::image;
 use solver::backend::gateway::Refs;
 use solver::backend::session::FileSendTargets;
 use solver::backend::{
-    Build, BuildOptions, BuildResult, CacheBackend, ExporterResponse, GatewaySolve,
+    Build, BuildOptions, BuildResult, CacheBackend, ExporterResponse, GatewaySolve, Ref,
 };
 use solver::cacheconfig::{self, Config, Place};
 use solver::cachemap::Profile;
@@ -142,12 +141,8 @@ impl BuildSession {
             let solved = build.solve(solve).await.map_err(|e| self.explain(e))?;
             refs.insert(number.to_string(), solved.reference().cloned());
         }
-        let mut result = BuildResult::single(None);
-        result.refs = match outputs {
-            [_] => Refs::Single(refs.pop_first().and_then(|(_, reference)| reference)),
-            _ => Refs::Platforms(refs),
-        };
-        let response = build.finish(result).await.map_err(|e| self.explain(e))?;
+        let response = build.finish(parts(refs)).await;
+        let response = response.map_err(|e| self.explain(e))?;
         session.close().await;
         match store {
             Some(store) => read_local(&store, &tag, &response)
@@ -251,6 +246,27 @@ impl Inputs for BuildSession {
     }
 }
 
+/// A result of several parts. The daemon knows parts as platforms only, and looks at no more of
+/// them than that each is named.
+fn parts(mut refs: BTreeMap<String, Option<Ref>>) -> BuildResult {
+    let mut result = BuildResult::single(None);
+    if refs.len() == 1 {
+        result.refs = Refs::Single(refs.pop_first().and_then(|(_, reference)| reference));
+        return result;
+    }
+    let platform = serde_json::json!({"architecture": "unknown", "os": "unknown"});
+    let platforms: Vec<_> = refs
+        .keys()
+        .map(|id| serde_json::json!({"ID": id, "Platform": platform}))
+        .collect();
+    let platforms = serde_json::json!({ "Platforms": platforms }).to_string();
+    result
+        .metadata
+        .insert("refs.platforms".to_owned(), platforms.into());
+    result.refs = Refs::Platforms(refs);
+    result
+}
+
 /// Those outputs that none of the others needs.
 fn results(outputs: &[Output]) -> Vec<Output> {
     let mut needed: HashSet<&Digest> = HashSet::new();
@@ -302,7 +318,7 @@ fn read_local(
 }
 
 /// The cache with this manifest in a directory.
-pub(crate) fn read_directory(store: &ContentStore, manifest: &str) -> Result<Config, String> {
+fn read_directory(store: &ContentStore, manifest: &str) -> Result<Config, String> {
     let read = |digest: &str| {
         let digest = snapshots::digest::Digest::parse(digest).map_err(|e| e.to_string())?;
         content::read_all(store, &digest, cacheconfig::DOCUMENT_BYTES_MAX as u64)
@@ -317,12 +333,4 @@ pub(crate) fn read_directory(store: &ContentStore, manifest: &str) -> Result<Con
         }
         _ => Err(format!("{manifest} is no cache")),
     }
-}
-
-/// Opens a directory as a cache; `tag` chooses among several.
-pub(crate) fn open_directory(path: &Path, tag: &str) -> Result<(ContentStore, Config), String> {
-    let store = ContentStore::open_existing(path).map_err(|e| e.to_string())?;
-    let manifest = manifest_of(&store, tag)?;
-    let config = read_directory(&store, &manifest)?;
-    Ok((store, config))
 }

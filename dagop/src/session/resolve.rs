@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-
 use solver::backend::gateway::{GatewayInput, ImageQuery, SourceQuery};
 use solver::backend::{BuildResult, GatewaySolve};
 use solver::cacheconfig;
