@@ -53,6 +53,8 @@ pub(crate) enum Command {
     /// Show what the IDs of objects call, whether they are true, and where two part
     #[command(subcommand)]
     Id(IdCommand),
+    /// Predict the cache keys of an LLB definition, without a daemon
+    Predict(PredictArgs),
     /// Show what the daemon's cache holds
     Du(DuArgs),
     /// Show the versions of dagop, its API and the daemon
@@ -142,6 +144,50 @@ pub(crate) struct IdDiffArgs {
     /// Print the difference as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `dagop predict`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PredictArgs {
+    /// Encoded LLB definition, as `buildctl build` reads it; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) llb: Source,
+    /// Directory behind the local source of this name
+    #[arg(long = "local", value_name = "NAME=DIR")]
+    pub(crate) locals: Vec<Named>,
+    /// OCI layout behind the store of this name
+    #[arg(long = "oci-layout", value_name = "NAME=DIR")]
+    pub(crate) layouts: Vec<Named>,
+    /// Release of the daemon, such as v0.20.2; the newest known one otherwise
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) profile: Option<String>,
+    /// Also print what the digests of cache maps are the hash of
+    #[arg(long)]
+    pub(crate) preimages: bool,
+    /// Print vertices and records as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A directory with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+impl std::str::FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                path: path.into(),
+            }),
+            _ => Err(format!("`{text}` names no directory: write NAME=DIR")),
+        }
+    }
 }
 
 /// `dagop du`.

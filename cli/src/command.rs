@@ -6,6 +6,7 @@ mod du;
 mod id;
 mod keys;
 mod man;
+mod predict;
 mod run;
 mod serve;
 mod session;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Command::Run(args) => run::run(&config, args).await,
             Command::Keys(args) => keys::keys(&config, &args).map(|()| 0),
             Command::Id(command) => id::id(&command),
+            Command::Predict(args) => predict::predict(&args).map(|()| 0),
             Command::Du(args) => du::du(&config, &args).await.map(|()| 0),
             Command::Version(args) => version::version(&config, &args).await.map(|()| 0),
             Command::Serve(args) => serve::serve(&config, args).await,

@@ -34,6 +34,7 @@ mod journal;
 pub mod ledger;
 pub mod lower;
 pub mod platform;
+pub mod predict;
 pub mod report;
 pub mod salt;
 pub mod session;

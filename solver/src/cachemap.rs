@@ -36,7 +36,7 @@ use proto::pb;
 pub use self::{
     content::ContentSelector,
     operation::operation,
-    profile::Profile,
+    profile::{Choice, Profile},
     source::{Resolved, chain},
 };
 use crate::{
@@ -121,6 +121,30 @@ pub fn with_facts(vertex: &Vertex, profile: Profile, facts: &Facts) -> Result<Ca
         Some(pb::op::Op::Passthrough(passthrough)) => graph::passthrough(passthrough, op, profile),
         None => Err(Unknown::Invalid("it is the terminal vertex".to_owned())),
     }
+}
+
+/// What the digest of a cache map is the hash of, for people: the text that is hashed, then the text
+/// behind a digest in it. Contents of files are replaced by their sizes, the actions of a file
+/// operation are written out.
+///
+/// # Errors
+///
+/// As [`with_facts`].
+pub fn preimages(vertex: &Vertex, profile: Profile, facts: &Facts) -> Result<Vec<String>, Unknown> {
+    let op = vertex.op();
+    let json = match &op.op {
+        Some(pb::op::Op::Exec(exec)) => exec::json(exec, op, profile, facts)?,
+        Some(pb::op::Op::File(file)) => file::readable(file, op, profile)?,
+        Some(pb::op::Op::Merge(merge)) => graph::merge_json(merge, profile),
+        Some(pb::op::Op::Diff(diff)) => graph::diff_json(diff, profile),
+        Some(pb::op::Op::Build(build)) => graph::build_json(build, profile),
+        Some(pb::op::Op::Passthrough(passthrough)) => graph::passthrough_json(passthrough),
+        Some(pb::op::Op::Source(source)) => {
+            return source::preimages(source::key(source, op, profile, facts)?, profile);
+        }
+        None => return Err(Unknown::Invalid("it is the terminal vertex".to_owned())),
+    };
+    Ok(vec![json.text(profile)?])
 }
 
 /// The digest of the cache map under the newest known daemon, where it follows from the operation.

@@ -38,15 +38,17 @@ mod known;
 mod missing;
 mod predictor;
 mod records;
+mod selftest;
 mod sent;
 #[cfg(test)]
 mod tests;
 
 use self::predictor::Predictor;
 pub use self::{
-    inputs::{Files, InputError, Inputs, Nothing, Source},
+    inputs::{Files, Hashes, InputError, Inputs, Nothing, Source},
     known::Known,
     missing::{Lack, Missing},
+    selftest::{Error as SelfTestError, Verdict, self_test},
 };
 use crate::{
     Digest,

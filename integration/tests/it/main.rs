@@ -15,6 +15,7 @@ mod harness;
 mod introspection;
 mod layering;
 mod predict;
+mod predict_command;
 mod predict_compare;
 mod predict_daemon;
 mod predict_graphs;

@@ -28,24 +28,33 @@ pub(super) fn map(
     profile: Profile,
     facts: &Facts,
 ) -> Result<CacheMap, Unknown> {
+    Ok(CacheMap {
+        digest: json(exec, op, profile, facts)?.digest(profile)?,
+        inputs: inputs(exec, op.inputs.len())?,
+    })
+}
+
+/// What the digest is of.
+pub(super) fn json(
+    exec: &pb::ExecOp,
+    op: &pb::Op,
+    profile: Profile,
+    facts: &Facts,
+) -> Result<Object, Unknown> {
     let platform = op.platform.as_ref().or(facts.platform.as_ref());
     let platform = platform.ok_or(Unknown::Platform)?;
     if platform.os.is_empty() || platform.architecture.is_empty() {
         return Err(Unknown::Platform);
     }
     let platform = platform::normalize(platform);
-    let json = Object::new()
+    Ok(Object::new()
         .always("Type", "buildkit.exec.v0")
         .always("Exec", json::exec(&keyed(exec), profile))
         .always("OS", &platform.os)
         .always("Arch", &platform.architecture)
         .field("Variant", &platform.variant)
         .field("OSVersion", &platform.os_version)
-        .field("OSFeatures", &platform.os_features);
-    Ok(CacheMap {
-        digest: json.digest(profile)?,
-        inputs: inputs(exec, op.inputs.len())?,
-    })
+        .field("OSFeatures", &platform.os_features))
 }
 
 /// The operation without what does not change its result.

@@ -29,19 +29,7 @@ pub(super) fn map(file: &pb::FileOp, op: &pb::Op, profile: Profile) -> Result<Ca
         let json = write(action, count, &mut selectors, profile)?;
         actions.push(json::base64(&json.bytes(profile)?));
     }
-    let mut json = Object::new()
-        .always("Type", "buildkit.file.v0")
-        .always("Actions", actions);
-    if !has_usual_indexes(&file.actions) {
-        let triple = |action: &pb::FileAction| {
-            let triple = [action.input, action.secondary_input, action.output];
-            Value::List(triple.into_iter().map(Value::from).collect())
-        };
-        json = json.always(
-            "indexes",
-            file.actions.iter().map(triple).collect::<Vec<_>>(),
-        );
-    }
+    let json = document(file, actions);
     if let Some(input) = selectors.keys().find(|&&input| input >= count) {
         return Err(Unknown::Invalid(format!(
             "an action uses the input {input} of {count}"
@@ -59,6 +47,45 @@ pub(super) fn map(file: &pb::FileOp, op: &pb::Op, profile: Profile) -> Result<Ca
         digest: json.digest(profile)?,
         inputs,
     })
+}
+
+/// The operation, around its actions.
+fn document(file: &pb::FileOp, actions: Vec<Value>) -> Object {
+    let json = Object::new()
+        .always("Type", "buildkit.file.v0")
+        .always("Actions", actions);
+    if has_usual_indexes(&file.actions) {
+        return json;
+    }
+    let triple = |action: &pb::FileAction| {
+        let triple = [action.input, action.secondary_input, action.output];
+        Value::List(triple.into_iter().map(Value::from).collect())
+    };
+    let triples: Vec<Value> = file.actions.iter().map(triple).collect();
+    json.always("indexes", triples)
+}
+
+/// What the digest is of, for people: actions not in base64, and sizes in place of what is in
+/// files.
+pub(super) fn readable(
+    file: &pb::FileOp,
+    op: &pb::Op,
+    profile: Profile,
+) -> Result<Object, Unknown> {
+    let mut actions = Vec::with_capacity(file.actions.len());
+    for action in &file.actions {
+        let mut action = action.clone();
+        let mut size = None;
+        if let Some(Action::Mkfile(mkfile)) = &mut action.action {
+            size = Some(std::mem::take(&mut mkfile.data).len());
+        }
+        let mut json = write(&action, op.inputs.len(), &mut Selectors::new(), profile)?;
+        if let Some(size) = size {
+            json = json.always("data", &format!("({size} bytes)"));
+        }
+        actions.push(Value::Object(json));
+    }
+    Ok(document(file, actions))
 }
 
 /// JSON of an action; what it selects is added to `selectors`.

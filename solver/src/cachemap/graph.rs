@@ -11,10 +11,13 @@ use super::{
 };
 
 pub(super) fn merge(merge: &pb::MergeOp, profile: Profile) -> Result<CacheMap, Unknown> {
-    let json = Object::new()
+    plain(&merge_json(merge, profile), merge.inputs.len(), profile)
+}
+
+pub(super) fn merge_json(merge: &pb::MergeOp, profile: Profile) -> Object {
+    Object::new()
         .always("Type", "buildkit.merge.v0")
-        .always("Merge", json::merge(merge, profile));
-    plain(&json, merge.inputs.len(), profile)
+        .always("Merge", json::merge(merge, profile))
 }
 
 pub(super) fn diff(diff: &pb::DiffOp, profile: Profile) -> Result<CacheMap, Unknown> {
@@ -25,10 +28,13 @@ pub(super) fn diff(diff: &pb::DiffOp, profile: Profile) -> Result<CacheMap, Unkn
         .into_iter()
         .filter(|&input| input >= 0)
         .count();
-    let json = Object::new()
+    plain(&diff_json(diff, profile), inputs, profile)
+}
+
+pub(super) fn diff_json(diff: &pb::DiffOp, profile: Profile) -> Object {
+    Object::new()
         .always("Type", "buildkit.diff.v0")
-        .always("Diff", json::diff(diff, profile));
-    plain(&json, inputs, profile)
+        .always("Diff", json::diff(diff, profile))
 }
 
 pub(super) fn build(
@@ -41,10 +47,13 @@ pub(super) fn build(
             "a definition inside of a build".to_owned(),
         ));
     }
-    let json = Object::new()
+    plain(&build_json(build, profile), op.inputs.len(), profile)
+}
+
+pub(super) fn build_json(build: &pb::BuildOp, profile: Profile) -> Object {
+    Object::new()
         .always("Type", "buildkit.build.v0")
-        .always("Exec", json::build(build, profile));
-    plain(&json, op.inputs.len(), profile)
+        .always("Exec", json::build(build, profile))
 }
 
 pub(super) fn passthrough(
@@ -52,10 +61,13 @@ pub(super) fn passthrough(
     op: &pb::Op,
     profile: Profile,
 ) -> Result<CacheMap, Unknown> {
-    let json = Object::new()
+    plain(&passthrough_json(passthrough), op.inputs.len(), profile)
+}
+
+pub(super) fn passthrough_json(passthrough: &pb::PassthroughOp) -> Object {
+    Object::new()
         .always("Type", "buildkit.passthrough.v0")
-        .always("Passthrough", json::passthrough(passthrough));
-    plain(&json, op.inputs.len(), profile)
+        .always("Passthrough", json::passthrough(passthrough))
 }
 
 fn plain(json: &Object, inputs: usize, profile: Profile) -> Result<CacheMap, Unknown> {

@@ -94,6 +94,15 @@ impl Object {
         Ok(bytes)
     }
 
+    /// The JSON as text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::bytes`].
+    pub(super) fn text(&self, profile: Profile) -> Result<String, Unknown> {
+        Ok(String::from_utf8_lossy(&self.bytes(profile)?).into_owned())
+    }
+
     /// Digest of the JSON.
     ///
     /// # Errors

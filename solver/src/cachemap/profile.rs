@@ -2,6 +2,18 @@
 
 use snapshots::checksum::Rules;
 
+/// The newest release that the formulas were compared with: major and minor number.
+const NEWEST_PROVEN: (u32, u32) = (0, 32);
+
+/// The formulas taken for a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The formulas.
+    pub profile: Profile,
+    /// Whether they were compared with a daemon of that age; not so for one newer than all known.
+    pub is_proven: bool,
+}
+
 /// A range of BuildKit releases with the same formulas. Ordered by release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -42,6 +54,20 @@ impl Profile {
         }
     }
 
+    /// As [`Profile::for_version`], and whether the release is one that the formulas were compared
+    /// with; a newer one is taken to be like the newest.
+    #[must_use]
+    pub fn of_version(version: &str) -> Option<Choice> {
+        let profile = Self::for_version(version)?;
+        let text = version.strip_prefix('v').unwrap_or(version);
+        let mut numbers = text.split(['.', '-', '+']).map(str::parse::<u32>);
+        let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some(Choice {
+            profile,
+            is_proven: (major, minor) <= NEWEST_PROVEN,
+        })
+    }
+
     /// What content hashes depend on.
     pub(crate) fn rules(self) -> Rules {
         Rules {
@@ -80,5 +106,15 @@ mod tests {
         ] {
             assert_eq!(Profile::for_version(version), profile, "{version}");
         }
+    }
+
+    #[test]
+    fn a_release_of_the_future_is_taken_for_the_newest_and_not_proven() {
+        let future = Profile::of_version("v0.99.0").unwrap();
+        assert_eq!(future.profile, Profile::NEWEST);
+        assert!(!future.is_proven);
+        assert!(Profile::of_version("v0.20.2").unwrap().is_proven);
+        assert!(Profile::of_version("v0.32.2").unwrap().is_proven);
+        assert_eq!(Profile::of_version("v0.12.5"), None);
     }
 }

@@ -13,6 +13,9 @@ use crate::{
     llb::{paths, platform, reference::Reference, source::git::is_commit},
 };
 
+/// What stands before a key when it is hashed.
+const PREFIX: &str = "buildkit.source.v0:";
+
 /// What a source that is not pinned resolves to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -49,7 +52,15 @@ pub fn chain(chain: &Digest) -> Digest {
 
 /// Digest of the cache map of a source with this key.
 fn keyed(key: &str) -> Digest {
-    Digest::sha256(format!("buildkit.source.v0:{key}").as_bytes())
+    Digest::sha256(format!("{PREFIX}{key}").as_bytes())
+}
+
+/// The key of a source.
+pub(super) enum Key {
+    /// Digest of a JSON.
+    Json(Object),
+    /// A text.
+    Text(String),
 }
 
 pub(super) fn map(
@@ -58,23 +69,46 @@ pub(super) fn map(
     profile: Profile,
     facts: &Facts,
 ) -> Result<CacheMap, Unknown> {
+    let key = match key(source, op, profile, facts)? {
+        Key::Json(json) => json.digest(profile)?.to_string(),
+        Key::Text(text) => text,
+    };
+    Ok(CacheMap {
+        digest: keyed(&key),
+        inputs: Vec::new(),
+    })
+}
+
+pub(super) fn key(
+    source: &pb::SourceOp,
+    op: &pb::Op,
+    profile: Profile,
+    facts: &Facts,
+) -> Result<Key, Unknown> {
     let (scheme, rest) = source
         .identifier
         .split_once("://")
         .ok_or_else(|| Unknown::Invalid("its identifier has no scheme".to_owned()))?;
     let attrs = &source.attrs;
-    let key = match scheme {
-        "docker-image" => image(rest, attrs.get("image.layerlimit"), op, profile, facts)?,
-        "oci-layout" => image(rest, attrs.get("oci.layerlimit"), op, profile, facts)?,
-        "docker-image+blob" | "oci-layout+blob" => blob(rest, attrs, profile, facts)?,
-        "http" | "https" => http(rest, attrs, profile, facts)?,
-        "git" => git(rest, attrs, profile, facts)?,
-        "local" => return Err(Unknown::Content),
-        other => return Err(Unknown::Unsupported(format!("the source {other}://"))),
-    };
-    Ok(CacheMap {
-        digest: keyed(&key),
-        inputs: Vec::new(),
+    match scheme {
+        "docker-image" => image(rest, attrs.get("image.layerlimit"), op, facts).map(Key::Json),
+        "oci-layout" => image(rest, attrs.get("oci.layerlimit"), op, facts).map(Key::Json),
+        "docker-image+blob" | "oci-layout+blob" => blob(rest, attrs, facts).map(Key::Json),
+        "http" | "https" => http(rest, attrs, facts).map(Key::Json),
+        "git" => git(rest, attrs, profile, facts).map(Key::Text),
+        "local" => Err(Unknown::Content),
+        other => Err(Unknown::Unsupported(format!("the source {other}://"))),
+    }
+}
+
+/// What the digest is of: a text, and what is hashed in it.
+pub(super) fn preimages(key: Key, profile: Profile) -> Result<Vec<String>, Unknown> {
+    Ok(match key {
+        Key::Text(text) => vec![format!("{PREFIX}{text}")],
+        Key::Json(json) => vec![
+            format!("{PREFIX}{}", json.digest(profile)?),
+            json.text(profile)?,
+        ],
     })
 }
 
@@ -93,9 +127,8 @@ fn image(
     reference: &str,
     limit: Option<&String>,
     op: &pb::Op,
-    profile: Profile,
     facts: &Facts,
-) -> Result<String, Unknown> {
+) -> Result<Object, Unknown> {
     let digest = pinned(reference, "an image without a digest", facts)?;
     let platform = op.platform.as_ref().or(facts.platform.as_ref());
     let platform = platform::normalize(platform.ok_or(Unknown::Platform)?);
@@ -109,21 +142,20 @@ fn image(
     if let Some(limit) = limit {
         json = json.always("Limit", number(limit)?);
     }
-    Ok(json.digest(profile)?.to_string())
+    Ok(json)
 }
 
 fn blob(
     reference: &str,
     attrs: &BTreeMap<String, String>,
-    profile: Profile,
     facts: &Facts,
-) -> Result<String, Unknown> {
+) -> Result<Object, Unknown> {
     let digest = pinned(reference, "a blob without a digest", facts)?;
     let filename = attrs.get("http.filename").map_or("", String::as_str);
     let json = Object::new()
         .always("Digest", digest.as_str())
         .always("Filename", filename);
-    Ok(owned(json, attrs)?.digest(profile)?.to_string())
+    owned(json, attrs)
 }
 
 /// Adds permissions and owner of a downloaded file. Numbers that are not given are zero.
@@ -149,12 +181,7 @@ fn number(text: &str) -> Result<i64, Unknown> {
 }
 
 /// A download with a checksum is not requested, so nothing the server says is in its key.
-fn http(
-    rest: &str,
-    attrs: &BTreeMap<String, String>,
-    profile: Profile,
-    facts: &Facts,
-) -> Result<String, Unknown> {
+fn http(rest: &str, attrs: &BTreeMap<String, String>, facts: &Facts) -> Result<Object, Unknown> {
     let (checksum, announced, last_modified) = match (attrs.get("http.checksum"), &facts.resolved) {
         (Some(checksum), _) => (checksum.as_str(), None, None),
         (
@@ -201,7 +228,7 @@ fn http(
     .filter_map(|(name, key)| Some((name, attrs.get(key)?)))
     .map(|(name, value)| Object::new().always("Name", name).always("Value", value))
     .collect();
-    Ok(json.field("Header", headers).digest(profile)?.to_string())
+    Ok(json.field("Header", headers))
 }
 
 /// The path of what follows the scheme in a URL.

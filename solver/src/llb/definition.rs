@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use prost::Message as _;
 use proto::{
     gowire,
     pb::{self, OpMetadata},
@@ -103,6 +104,18 @@ impl Definition {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         gowire::encode(&self.to_pb())
+    }
+
+    /// Reads what [`Definition::encode`] writes. The operations are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no definition.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let message = pb::Definition::decode(bytes).map_err(|error| Error::Malformed {
+            reason: error.to_string(),
+        })?;
+        Self::from_pb(message)
     }
 
     /// The message that requests carry.

@@ -106,16 +106,19 @@ fn hash<'s>(
         return asked.map(of_nothing).collect();
     };
     // Where a transfer sends nothing the daemon was told nothing, and scans the empty snapshot.
-    let is_empty = files.is_transferred()
-        && files
-            .tree
-            .list(Path::new(""))
-            .is_ok_and(|names| names.is_empty());
+    let names = files.tree.list(Path::new(""));
+    let is_empty = files.is_transferred() && names.is_ok_and(|names| names.is_empty());
     let empty = Files::snapshot(Arc::new(Root(Node::scratch())));
     let files = if is_empty { &empty } else { files };
-    let checksums = match Checksums::new(&*files.tree, files.profile(rules)) {
+    let checksums = match &files.hashes {
+        Some(hashes) => hashes(rules).map_err(|error| error.to_string()),
+        None => {
+            Checksums::new(&*files.tree, files.profile(rules)).map_err(|error| error.to_string())
+        }
+    };
+    let checksums = match checksums {
         Ok(checksums) => checksums,
-        Err(error) => return asked.map(|_| Err(error.to_string())).collect(),
+        Err(error) => return asked.map(|_| Err(error.clone())).collect(),
     };
     asked
         .map(|selectors| {

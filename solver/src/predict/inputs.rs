@@ -1,10 +1,16 @@
 //! What a prediction is made from besides the graph.
 
-use std::{fmt, sync::Arc};
+use std::{
+    ffi::OsString,
+    fmt,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
 
 use snapshots::{
-    checksum::{self, Origin, Rules},
-    tree::Tree,
+    checksum::{self, Checksums, Origin, Rules},
+    tree::{Meta, Tree},
 };
 
 use crate::{
@@ -22,7 +28,12 @@ pub struct Files {
     pub origin: Origin,
     /// Owner and group of every entry, where they are not those of the tree.
     pub owner: Option<(u32, u32)>,
+    /// Hashes them without the tree, where only that is possible.
+    pub hashes: Option<Hashes>,
 }
+
+/// Makes the records of a tree under some rules.
+pub type Hashes = Arc<dyn Fn(Rules) -> Result<Checksums<'static>, InputError> + Send + Sync>;
 
 impl Files {
     /// What a client sends of a local directory: everything belongs to root.
@@ -32,6 +43,7 @@ impl Files {
             tree,
             origin: Origin::Transfer,
             owner: Some((0, 0)),
+            hashes: None,
         }
     }
 
@@ -42,6 +54,17 @@ impl Files {
             tree,
             origin: Origin::Scan,
             owner: None,
+            hashes: None,
+        }
+    }
+
+    /// A snapshot that can be hashed and not be looked at: file operations over it have an unknown
+    /// result.
+    #[must_use]
+    pub fn hashed(hashes: Hashes) -> Self {
+        Self {
+            hashes: Some(hashes),
+            ..Self::snapshot(Arc::new(Unlisted))
         }
     }
 
@@ -64,6 +87,23 @@ impl fmt::Debug for Files {
             .field("origin", &self.origin)
             .field("owner", &self.owner)
             .finish_non_exhaustive()
+    }
+}
+
+/// A tree of which only hashes are at hand.
+struct Unlisted;
+
+impl Tree for Unlisted {
+    fn stat(&self, _: &Path) -> io::Result<Meta> {
+        Err(io::Error::other("only its hashes are at hand"))
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<OsString>> {
+        Err(io::Error::other("only its hashes are at hand"))
+    }
+
+    fn open(&self, _: &Path) -> io::Result<Box<dyn Read + Send + '_>> {
+        Err(io::Error::other("only its hashes are at hand"))
     }
 }
 

@@ -34,9 +34,15 @@ pub struct Known {
     pub outputs: HashMap<(Digest, i64), Files>,
 }
 
+/// An image, and where its layers are.
+struct Found {
+    provider: Arc<dyn ContentProvider>,
+    image: Image,
+}
+
 impl Known {
     /// The image of an OCI layout that a vertex names; `None` if it names no layout that is known.
-    fn image(&self, vertex: &Vertex) -> Result<Option<Image>, InputError> {
+    fn image(&self, vertex: &Vertex) -> Result<Option<Found>, InputError> {
         let Some(pb::SourceOp { identifier, attrs }) = vertex.source() else {
             return Ok(None);
         };
@@ -51,7 +57,11 @@ impl Known {
         let platform = vertex.op().platform.clone().or_else(|| self.platform());
         let platform = platform::normalize(&platform.unwrap_or_else(platform::host));
         let wanted = image::Platform::new(&platform.os, &platform.architecture, &platform.variant);
-        resolve(&**provider, digest, &wanted).map(Some)
+        let image = resolve(&**provider, digest, &wanted)?;
+        Ok(Some(Found {
+            provider: Arc::clone(provider),
+            image: limited(image, attrs)?,
+        }))
     }
 }
 
@@ -81,6 +91,19 @@ fn resolve(
     image::resolve(provider, &descriptor, platform).map_err(fail)
 }
 
+/// The image with as many layers as the source takes.
+fn limited(mut image: Image, attrs: &BTreeMap<String, String>) -> Result<Image, InputError> {
+    let Some(limit) = attrs.get("oci.layerlimit") else {
+        return Ok(image);
+    };
+    let limit: usize = limit.parse().map_err(fail)?;
+    image.diff_ids.truncate(limit);
+    let layers = image.manifest.layers().iter().take(limit).cloned();
+    let layers = layers.collect();
+    image.manifest.set_layers(layers);
+    Ok(image)
+}
+
 fn fail(error: impl std::fmt::Display) -> InputError {
     InputError(error.to_string())
 }
@@ -94,7 +117,7 @@ impl Inputs for Known {
         if let Some(known) = self.sources.get(source.digest()) {
             return Ok(Some(known.clone()));
         }
-        let Some(image) = self.image(source)? else {
+        let Some(Found { image, .. }) = self.image(source)? else {
             return Ok(None);
         };
         let layers = image.diff_ids.iter().map(|id| Digest::parse(id.as_str()));
@@ -113,6 +136,10 @@ impl Inputs for Known {
         let Some(source) = vertex.source() else {
             return Ok(None);
         };
+        if let Some(Found { provider, image }) = self.image(vertex)? {
+            let hashes = move |rules| image::rootfs(&*provider, &image, rules).map_err(fail);
+            return Ok(Some(Files::hashed(Arc::new(hashes))));
+        }
         let Some(("local", name)) = source.identifier.split_once("://") else {
             return Ok(None);
         };

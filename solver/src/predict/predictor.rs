@@ -4,8 +4,6 @@ use std::collections::HashMap;
 
 use proto::pb;
 
-use prost::Message as _;
-
 use super::{
     Content, InputKeys, Inputs, Lack, OutputKeys, Prediction, Source, VertexKeys, config,
     contents::{self, Trees},
@@ -86,8 +84,7 @@ fn expand(result: &Output, inputs: &dyn Inputs) -> (Graph, HashMap<Digest, Lack>
 
 /// The result of an encoded definition.
 fn decode(bytes: &[u8]) -> Result<Output, String> {
-    let message = pb::Definition::decode(bytes).map_err(|error| error.to_string())?;
-    let definition = Definition::from_pb(message).map_err(|error| error.to_string())?;
+    let definition = Definition::decode(bytes).map_err(|error| error.to_string())?;
     let output = definition.output().map_err(|error| error.to_string())?;
     output.ok_or_else(|| "it is empty".to_owned())
 }
