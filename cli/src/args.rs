@@ -57,6 +57,9 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Show what the daemon's cache holds
     Du(DuArgs),
+    /// Manage the values that dagop itself keeps; the daemon's cache is not touched
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Show the versions of dagop, its API and the daemon
     Version(VersionArgs),
     /// Answer GraphQL requests over HTTP, for Dagger's SDKs
@@ -194,6 +197,21 @@ impl std::str::FromStr for Named {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DuArgs {
     /// Print the records as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dagop cache`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Delete every value that earlier runs kept, and say how many there were
+    Prune(CachePruneArgs),
+}
+
+/// `dagop cache prune`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CachePruneArgs {
+    /// Print what was deleted as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

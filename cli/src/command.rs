@@ -1,5 +1,6 @@
 //! One file per command, each thin over the engine, and the runtime they share.
 
+mod cache;
 mod child;
 mod completion;
 mod du;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Command::Id(command) => id::id(&command),
             Command::Predict(args) => predict::predict(&args).map(|()| 0),
             Command::Du(args) => du::du(&config, &args).await.map(|()| 0),
+            Command::Cache(command) => cache::cache(&config, &command).map(|()| 0),
             Command::Version(args) => version::version(&config, &args).await.map(|()| 0),
             Command::Serve(args) => serve::serve(&config, args).await,
             Command::Session(args) => session::session(&config, args).await.map(|()| 0),

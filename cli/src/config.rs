@@ -69,6 +69,9 @@ pub(crate) struct SessionFlags {
     /// Write a cache: type=local,dest=DIR[,mode=max], type=registry,ref=IMAGE, type=inline and others
     #[arg(long, value_name = "CACHE", value_parser = cache::export)]
     pub(crate) export_cache: Vec<dagop::CacheBackend>,
+    /// Ask the daemon also for values that an earlier run kept; the daemon's own cache still counts
+    #[arg(long, env = "DAGOP_NO_RECALL", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_recall: bool,
 }
 
 /// How progress is shown.
@@ -251,6 +254,7 @@ impl Config {
             xdg_runtime_dir: environment.xdg_runtime_dir.clone(),
             tls: self.tls(),
             docker_config,
+            ..EngineOptions::default()
         })
     }
 

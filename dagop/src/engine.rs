@@ -16,18 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use dagql::{Cache, Request, Response, Schema, Server};
-use solver::backend::{
-    CacheBackend, Client, ConnectOptions, Identity, TlsConfig, Worker, discover,
-};
+use dagql::{Cache, Request, Response, Schema, Server, ValueLimits, ValueStats, ValueStore};
+use solver::backend::CacheBackend;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Kind};
+use crate::copies::Copies;
+use crate::daemon::{Daemon, DaemonInfo};
+use crate::error::Error;
 use crate::event::{BuildEnd, Event};
 use crate::journal::Journal;
 use crate::ledger::{self, Ledger};
-use crate::platform::Platform;
 use crate::report::Report;
 use crate::session::{BuildSession, BuildSessionOptions, Environment};
 
@@ -48,6 +47,9 @@ pub struct EngineOptions {
     pub tls: Option<TlsOptions>,
     /// Docker's configuration directory.
     pub docker_config: Option<PathBuf>,
+    /// Go on without a daemon if none answers but one is remembered for the same addresses: calls
+    /// that earlier runs answered are answered, and only those that need the daemon fail.
+    pub daemon_may_be_away: bool,
 }
 
 /// TLS files.
@@ -80,6 +82,8 @@ pub struct SessionOptions {
     pub cache_imports: Vec<CacheBackend>,
     /// Caches to write when all requests are answered; inline ones with every image.
     pub cache_exports: Vec<CacheBackend>,
+    /// Compute values anew that earlier runs kept.
+    pub no_recall: bool,
 }
 
 impl std::fmt::Debug for SessionOptions {
@@ -89,30 +93,6 @@ impl std::fmt::Debug for SessionOptions {
             .field("allow", &self.allow)
             .finish_non_exhaustive()
     }
-}
-
-/// The daemon, for reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DaemonInfo {
-    /// Its address.
-    pub address: String,
-    /// Its version, empty if it does not say.
-    pub version: String,
-    /// Its source revision, empty if it does not say.
-    pub revision: String,
-    /// Its workers, the default one first.
-    pub workers: Vec<WorkerInfo>,
-}
-
-/// A worker of the daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerInfo {
-    /// Its id.
-    pub id: String,
-    /// Platforms it can run, its own first.
-    pub platforms: Vec<String>,
-    /// Labels.
-    pub labels: std::collections::BTreeMap<String, String>,
 }
 
 /// A record of the daemon's cache.
@@ -145,9 +125,7 @@ pub struct DiskRecord {
 /// See the module.
 pub struct Engine {
     options: EngineOptions,
-    client: Client,
-    daemon: DaemonInfo,
-    platform: Platform,
+    daemon: Arc<Daemon>,
     ledger: Ledger,
     cache: Cache,
     schema: Schema,
@@ -157,7 +135,7 @@ pub struct Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
-            .field("daemon", &self.daemon)
+            .field("daemon", self.daemon.info())
             .finish_non_exhaustive()
     }
 }
@@ -166,57 +144,26 @@ impl Engine {
     /// Finds a daemon and opens the state directory.
     ///
     /// # Errors
-    /// No daemon answers, a bad address or TLS file, a state directory that
+    /// No daemon answers (see [`EngineOptions::daemon_may_be_away`]), a bad address or TLS file, a state directory that
     /// cannot be written.
     pub async fn start(options: EngineOptions) -> Result<Self, Error> {
         let client_id = client_id(&options.state_dir)?;
-        let hints = discover::Hints {
-            explicit: options.address.clone(),
-            buildkit_host: options.buildkit_host.clone(),
-            xdg_runtime_dir: options.xdg_runtime_dir.clone(),
-            docker_host: options.docker_host.clone(),
-        };
-        let connect = ConnectOptions {
-            tls: tls(options.tls.as_ref())?,
-            ..ConnectOptions::default()
-        };
-        let candidates = discover::candidates(&hints);
-        // An address that somebody wrote and nobody can read is their mistake,
-        // not a daemon that does not answer.
-        if let [only] = &candidates[..]
-            && let Err(error) = &only.address
-        {
-            return Err(Error::new(Kind::Usage, format!("{}: {error}", only.origin)));
-        }
-        let client = discover::connect_any(candidates, &connect).await?;
-        let (info, workers) = tokio::try_join!(client.info(), client.workers(&[]))?;
-        let platform = workers
-            .first()
-            .and_then(|worker| worker.platforms.first())
-            .map_or_else(Platform::host, |platform| platform.clone().into());
-        let daemon = DaemonInfo {
-            address: client.address().to_string(),
-            version: info.version,
-            revision: info.revision,
-            workers: workers.into_iter().map(worker_info).collect(),
-        };
+        let daemon = Daemon::find(&options).await?;
         let schema = crate::core::schema()
             .map_err(|e| Error::internal(format!("the schema is not valid: {e}")))?;
         Ok(Self {
             ledger: Ledger::start(ledger::path_in(&options.state_dir)),
-            cache: result_cache(&options.state_dir),
+            cache: result_cache(&options.state_dir, &daemon, &schema),
             options,
-            client,
-            daemon,
-            platform,
+            daemon: Arc::new(daemon),
             schema,
             client_id,
         })
     }
 
-    /// The daemon that was found.
+    /// The daemon that was found, or is remembered.
     pub fn daemon(&self) -> &DaemonInfo {
-        &self.daemon
+        self.daemon.info()
     }
 
     /// The API's schema.
@@ -229,7 +176,7 @@ impl Engine {
     /// # Errors
     /// When the daemon does not answer.
     pub async fn disk_usage(&self) -> Result<Vec<DiskRecord>, Error> {
-        let records = self.client.disk_usage(&[]).await?;
+        let records = self.daemon.client().await?.disk_usage(&[]).await?;
         let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
         Ok(records
             .into_iter()
@@ -257,34 +204,39 @@ impl Engine {
         ledger::Reader::open(self.ledger.path())
     }
 
-    /// Opens a session.
+    /// Opens a session. The daemon hears of it when a call needs the daemon.
     ///
     /// # Errors
-    /// When the daemon refuses it.
-    pub async fn session(&self, options: SessionOptions) -> Result<EngineSession, Error> {
+    /// When no temporary directory can be made.
+    pub fn session(&self, options: SessionOptions) -> Result<EngineSession, Error> {
         let journal = Arc::new(Journal::new(self.ledger.record(), options.events));
-        journal.begin(&self.daemon.address, &self.daemon.version, None);
+        // A cache is written from what was solved: then all of it has to be.
+        let recall = !options.no_recall && options.cache_exports.is_empty();
+        let info = self.daemon.info();
+        journal.begin(&info.address, &info.version, None);
+        let worker = info.workers.first().map_or("", |worker| worker.id.as_str());
+        let copies = Copies::open(&self.options.state_dir, worker);
         let build = BuildSession::open(BuildSessionOptions {
-            client: self.client.clone(),
-            daemon_version: self.daemon.version.clone(),
-            platform: self.platform.clone(),
+            daemon: Arc::clone(&self.daemon),
+            platform: self.daemon.platform(),
             workdir: options.workdir,
             allow: options.allow,
             docker_config: self.options.docker_config.clone(),
             environment: process_environment(),
-            shared_key: self.client_id.clone(),
+            shared_key: copies.shared_key(&self.client_id),
+            copies: Arc::new(copies),
             dump_llb: options.dump_llb,
             cache_imports: options.cache_imports,
             cache_exports: options.cache_exports,
             journal: Arc::clone(&journal),
-        })
-        .await?;
+        })?;
         let build = Arc::new(build);
         let observer = Arc::<Journal>::clone(&journal);
         let server = Server::new(self.schema.clone(), self.cache.clone(), observer);
         let extension = Arc::<BuildSession>::clone(&build);
         let own = dagql::SessionOptions::new(build.id(), self.client_id.as_str(), extension);
-        let session = server.session(own.view(dagql::View::of(&options.api_version)));
+        let own = own.view(dagql::View::of(&options.api_version));
+        let session = server.session(own.recall(recall));
         Ok(EngineSession {
             session,
             build,
@@ -371,43 +323,6 @@ pub fn operation_names(document: &str) -> Vec<String> {
     dagql::operation_names(document)
 }
 
-fn tls(options: Option<&TlsOptions>) -> Result<Option<TlsConfig>, Error> {
-    let Some(options) = options else {
-        return Ok(None);
-    };
-    let Some(ca) = options.ca.clone() else {
-        return Err(
-            Error::new(Kind::Usage, "TLS needs the certificate of an authority")
-                .with_hint("give --tlscacert or --tlsdir"),
-        );
-    };
-    let identity = match (options.cert.clone(), options.key.clone()) {
-        (Some(cert), Some(key)) => Some(Identity { cert, key }),
-        (None, None) => None,
-        _ => {
-            let reason = "a TLS certificate and its key are given together";
-            return Err(Error::new(Kind::Usage, reason));
-        }
-    };
-    Ok(Some(TlsConfig {
-        ca,
-        identity,
-        server_name: options.server_name.clone(),
-    }))
-}
-
-fn worker_info(worker: Worker) -> WorkerInfo {
-    let platforms = worker
-        .platforms
-        .into_iter()
-        .map(|p| Platform::from(p).to_string());
-    WorkerInfo {
-        id: worker.id,
-        platforms: platforms.collect(),
-        labels: worker.labels,
-    }
-}
-
 /// The id of this client, made once per state directory. It scopes per-client
 /// calls and lets the daemon find its copies of local directories again.
 fn client_id(state_dir: &Path) -> Result<String, Error> {
@@ -428,17 +343,56 @@ fn client_id(state_dir: &Path) -> Result<String, Error> {
     Ok(id)
 }
 
-/// The result cache with its TTL rows; a file that cannot be used is a slower
-/// run, never a failed one.
-fn result_cache(state_dir: &Path) -> Cache {
-    match Cache::open(&state_dir.join("dagql-cache.db")) {
-        Ok(cache) => cache,
+/// Name of the result cache's file in the state directory.
+const CACHE_FILE: &str = "dagql-cache.db";
+
+/// The result cache with its TTL rows and stored values; a file that cannot be
+/// used is a slower run, never a failed one.
+fn result_cache(state_dir: &Path, daemon: &Daemon, schema: &Schema) -> Cache {
+    let path = state_dir.join(CACHE_FILE);
+    let cache = Cache::open(&path).unwrap_or_else(|error| {
+        tracing::warn!(%error, "results with a time to live are not kept");
+        Cache::in_memory()
+    });
+    let namespace = namespace(daemon, schema);
+    match ValueStore::open(&path, &namespace, ValueLimits::default()) {
+        Ok(values) => cache.with_values(values),
         Err(error) => {
-            tracing::warn!(%error, "results with a time to live are not kept");
-            Cache::in_memory()
+            tracing::warn!(%error, "values of calls are neither kept nor recalled");
+            cache
         }
     }
 }
+
+/// Deletes the values of calls that earlier runs kept in a state directory; says what there was.
+///
+/// # Errors
+/// When the file cannot be written, or belongs to a newer version.
+pub fn prune_values(state_dir: &Path) -> Result<ValueStats, Error> {
+    dagql::prune_values(&state_dir.join(CACHE_FILE)).map_err(|e| Error::input(e.to_string()))
+}
+
+/// What must be the same for a value of an earlier run to be an answer now: the
+/// API, our version, and whose worker computed it. A daemon with another state
+/// has another worker id, so nothing is taken from one daemon for another.
+fn namespace(daemon: &Daemon, schema: &Schema) -> String {
+    let info = daemon.info();
+    let worker = info.workers.first().map_or("", |worker| worker.id.as_str());
+    let platform = daemon.platform().to_string();
+    [
+        VALUES_VERSION,
+        env!("CARGO_PKG_VERSION"),
+        schema.digest().as_str(),
+        worker,
+        &info.version,
+        &platform,
+    ]
+    .join("\n")
+}
+
+/// Changed whenever a field that keeps its values computes them differently
+/// although neither the schema nor the version of the package tells.
+const VALUES_VERSION: &str = "1";
 
 fn process_environment() -> Environment {
     Arc::new(|name| {

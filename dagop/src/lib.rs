@@ -24,7 +24,9 @@
 //! A stock daemon returns no output of a process. [`init`] runs in front of
 //! each command and keeps it in a mount that is cached with the step.
 
+mod copies;
 pub mod core;
+mod daemon;
 pub mod engine;
 pub mod error;
 pub mod event;
@@ -40,11 +42,12 @@ pub mod salt;
 pub mod session;
 pub mod vertex;
 
+pub use daemon::{DaemonInfo, WorkerInfo};
 pub use dagql::{Digest, Literal, id, scheme, wire};
 pub use dagql::{Error as GraphQlError, Location, PathSegment, Request, Response};
 pub use engine::{
-    DaemonInfo, DiskRecord, Engine, EngineOptions, EngineSession, SessionOptions, TlsOptions,
-    WorkerInfo, operation_names,
+    DiskRecord, Engine, EngineOptions, EngineSession, SessionOptions, TlsOptions, operation_names,
+    prune_values,
 };
 pub use error::Error;
 pub use solver::backend::CacheBackend;

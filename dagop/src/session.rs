@@ -18,6 +18,7 @@
 //! | `read.rs` | files, listings, digests |
 //! | `resolve.rs` | images, http, git, Dockerfiles |
 //! | `host.rs` | local directories and sockets |
+//! | `sighting.rs` | what was in them, for values that are kept |
 //! | `import.rs` | image tarballs |
 //! | `export.rs` | directories, files, images, publishing |
 //! | `cache.rs` | caches outside of the daemon, and the join with them |
@@ -33,21 +34,27 @@ mod output;
 mod read;
 mod resolve;
 mod secrets;
+mod sighting;
 mod solve;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use solver::backend::session::{ContentStores, DockerConfig, LocalDirs, RegistryAuth, SshAgents};
+use solver::backend::session::{ContentStores, DockerConfig, RegistryAuth, SshAgents};
 use solver::backend::{Build, BuildOptions, CacheBackend, Client, Ref, Session, SessionConfig};
 use tokio::sync::OnceCell;
 
 pub use export::{ImageFormat, ImageVariant};
 pub use read::Stat;
 pub use resolve::DockerBuild;
+pub(crate) use resolve::pinned;
 pub use secrets::{Environment, SecretStore};
+pub(crate) use sighting::HostTree;
+use sighting::LocalTrees;
 
+use crate::copies::Copies;
+use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::platform::Platform;
@@ -56,9 +63,7 @@ use output::StepOutput;
 /// What a session needs from its owner.
 pub struct BuildSessionOptions {
     /// The daemon.
-    pub client: Client,
-    /// Version of the daemon, for reports.
-    pub daemon_version: String,
+    pub(crate) daemon: Arc<Daemon>,
     /// The platform of its first worker.
     pub platform: Platform,
     /// Host paths are relative to this directory.
@@ -71,6 +76,8 @@ pub struct BuildSessionOptions {
     pub environment: Environment,
     /// Names this client to the daemon's copies of local directories.
     pub shared_key: String,
+    /// What the daemon was sent of them.
+    pub(crate) copies: Arc<Copies>,
     /// Where the last definition that was solved is written.
     pub dump_llb: Option<PathBuf>,
     /// Caches that every solve may read.
@@ -92,7 +99,9 @@ impl std::fmt::Debug for BuildSessionOptions {
 /// See the module.
 pub struct BuildSession {
     options: BuildSessionOptions,
-    session: Session,
+    /// The session's id, known before the daemon hears of it.
+    id: String,
+    session: OnceCell<Session>,
     providers: Providers,
     build: OnceCell<Build>,
     refs: Mutex<HashMap<solver::llb::Output, Arc<OnceCell<Option<Ref>>>>>,
@@ -107,7 +116,7 @@ pub struct BuildSession {
 
 /// What the daemon may ask this client for; shared by every session of it.
 struct Providers {
-    local_dirs: Arc<LocalDirs>,
+    local_trees: Arc<LocalTrees>,
     secrets: Arc<SecretStore>,
     auth: Arc<RegistryAuth>,
     ssh: Arc<SshAgents>,
@@ -119,7 +128,7 @@ impl Providers {
         SessionConfig {
             name: "dagop".to_owned(),
             shared_key: shared_key.to_owned(),
-            local_dirs: Arc::<LocalDirs>::clone(&self.local_dirs),
+            local_dirs: Arc::<LocalTrees>::clone(&self.local_trees),
             secrets: Arc::<SecretStore>::clone(&self.secrets),
             auth: Arc::<RegistryAuth>::clone(&self.auth),
             ssh: Arc::<SshAgents>::clone(&self.ssh),
@@ -132,17 +141,17 @@ impl Providers {
 impl std::fmt::Debug for BuildSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BuildSession")
-            .field("session", &self.session.id())
+            .field("session", &self.id)
             .finish_non_exhaustive()
     }
 }
 
 impl BuildSession {
-    /// Opens a session with the daemon.
+    /// Opens a session; the daemon hears of it at the first call that needs it.
     ///
     /// # Errors
-    /// When the daemon refuses it, or no temporary directory can be made.
-    pub async fn open(options: BuildSessionOptions) -> Result<Self, Error> {
+    /// When no temporary directory can be made.
+    pub fn open(options: BuildSessionOptions) -> Result<Self, Error> {
         let scratch = tempfile::Builder::new()
             .prefix("dagop-")
             .tempdir()
@@ -153,7 +162,7 @@ impl BuildSession {
         };
         let secrets = SecretStore::new(Arc::clone(&options.environment), options.workdir.clone());
         let providers = Providers {
-            local_dirs: Arc::default(),
+            local_trees: Arc::new(LocalTrees::new(Arc::clone(&options.copies))),
             secrets: Arc::new(secrets),
             auth: Arc::new(auth),
             ssh: Arc::default(),
@@ -163,11 +172,10 @@ impl BuildSession {
         options
             .journal
             .redact_with(Arc::new(move |text| hide.redact(text)));
-        let config = providers.config(&options.shared_key);
-        let session = Session::start(&options.client, config).await?;
         Ok(Self {
             options,
-            session,
+            id: solver::backend::session::new_id(),
+            session: OnceCell::new(),
             providers,
             build: OnceCell::new(),
             refs: Mutex::default(),
@@ -180,7 +188,7 @@ impl BuildSession {
 
     /// The session's id at the daemon.
     pub fn id(&self) -> &str {
-        self.session.id()
+        &self.id
     }
 
     /// The platform of the daemon's first worker.
@@ -240,18 +248,30 @@ impl BuildSession {
         self.providers.config(&self.options.shared_key)
     }
 
+    /// The session with the daemon, opened at the first call.
+    async fn daemon_session(&self, client: &Client) -> Result<&Session, Error> {
+        let config = SessionConfig {
+            id: self.id.clone(),
+            ..self.session_config()
+        };
+        let start = async { Ok(Session::start(client, config).await?) };
+        self.session.get_or_try_init(|| start).await
+    }
+
     /// The gateway build, started at the first call.
     async fn build(&self) -> Result<&Build, Error> {
         let start = async {
+            let client = self.options.daemon.client().await?;
+            let session = self.daemon_session(client).await?;
             let options = BuildOptions {
-                session: self.session.id().to_owned(),
+                session: session.id().to_owned(),
                 entitlements: self.options.allow.clone(),
                 ..BuildOptions::default()
             };
-            let build = Build::start(&self.options.client, options).await?;
+            let build = Build::start(client, options).await?;
             self.options.journal.begin(
-                &self.options.client.address().to_string(),
-                &self.options.daemon_version,
+                &client.address().to_string(),
+                &self.options.daemon.info().version,
                 Some(build.reference()),
             );
             self.follow(&build);

@@ -24,23 +24,25 @@
 //! Content that was seen from outside may have changed since. A key therefore carries the
 //! [`Sighting`]s it was made with: looking something up by what was there at that time is always
 //! right, but an answer may be filed under it only if each of them still [holds](Sighting::holds).
+//! Nobody looks before a key is wanted: a call whose field keeps nothing costs nothing here.
 //!
 //! Keys are remembered per session, so a call on a long chain costs one hash. No walk recurses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::Lease;
 use crate::digest::scheme::Scheme;
-use crate::{CachePolicy, Digest, Id, Object, Schema, Scope, Value};
+use crate::{CachePolicy, Digest, Id, Schema, Scope, Value};
 
 /// Calls a session remembers keys of; then it forgets all and begins again.
 const REMEMBERED_MAX: usize = 200_000;
 
-/// What an object was found to be made of when somebody looked at something that can change.
+/// What an object is made of, for one that is made from something that can change.
 pub trait Sighting: Send + Sync {
-    /// Digest of what was seen. Objects of one type with equal digests can stand for each other.
-    fn digest(&self) -> Digest;
+    /// Digest of what was seen when this was first asked; nothing where it cannot be told. Objects
+    /// of one type with equal digests can stand for each other. May block.
+    fn digest(&self) -> Option<Digest>;
 
     /// Whether everything that was read of the object until now is what the digest stands for.
     /// May block.
@@ -65,6 +67,13 @@ impl Portable {
     }
 }
 
+/// An object whose sighting has not been asked for its digest.
+#[derive(Clone)]
+struct Unseen {
+    ty: String,
+    sighting: Arc<dyn Sighting>,
+}
+
 /// The portable keys that a session knows.
 #[derive(Default)]
 pub(crate) struct Portables(Mutex<Known>);
@@ -73,6 +82,8 @@ pub(crate) struct Portables(Mutex<Known>);
 struct Known {
     /// By recipe digest; none for a call without a portable key.
     keys: HashMap<Digest, Option<Portable>>,
+    /// Objects whose content can be found out, and nobody has wanted to know yet.
+    unseen: HashMap<Digest, Unseen>,
     leases: HashMap<Digest, Lease>,
 }
 
@@ -80,12 +91,19 @@ impl Portables {
     /// Takes in what is known of a value that a call returned.
     pub(crate) fn note(&self, value: &Value) {
         let Value::Object(object) = value else { return };
-        let (Some(id), Some(portable)) = (object.id(), of_content(object)) else {
+        let Some(digest) = object.id().map(Id::digest) else {
             return;
         };
-        self.known()
-            .keys
-            .insert(id.digest().clone(), Some(portable));
+        if let Some(sighting) = object.sighting() {
+            let mut known = self.known();
+            if !known.keys.contains_key(digest) {
+                let (ty, sighting) = (object.type_name().to_owned(), Arc::clone(sighting));
+                known.unseen.insert(digest.clone(), Unseen { ty, sighting });
+            }
+        } else if let Some(content) = object.content_digest() {
+            let portable = of_content(object.type_name(), &content, None);
+            self.known().keys.insert(digest.clone(), Some(portable));
+        }
     }
 
     /// Takes in the storage key of a call with a time to live.
@@ -94,15 +112,24 @@ impl Portables {
         let before = known.leases.insert(id.digest().clone(), lease.clone());
         // Keys that were made with another storage key are not this call's any more.
         if before.is_some_and(|before| before.storage_key != lease.storage_key) {
-            known.keys.clear();
+            known.forget();
         }
     }
 
-    /// The portable key of a call.
+    /// The portable key of a call. May block: what it is made from is looked at where it was not.
     pub(crate) fn of(&self, schema: &Schema, id: &Id) -> Option<Portable> {
+        let unseen = self.known().unseen_below(id);
+        // Without the lock: looking may take long.
+        for (digest, Unseen { ty, sighting }) in unseen {
+            let content = sighting.digest();
+            let key = content.map(|content| of_content(&ty, &content, Some(sighting)));
+            let mut known = self.known();
+            known.unseen.remove(&digest);
+            known.keys.insert(digest, key);
+        }
         let mut known = self.known();
         if known.keys.len() > REMEMBERED_MAX {
-            *known = Known::default();
+            known.forget();
         }
         let mut pending = vec![id];
         while let Some(&next) = pending.last() {
@@ -126,6 +153,33 @@ impl Portables {
 }
 
 impl Known {
+    /// Forgets all keys. Objects whose content was known are not asked again: what is made from
+    /// them has no key from now on.
+    fn forget(&mut self) {
+        self.keys.clear();
+        self.unseen.clear();
+    }
+
+    /// The objects that a call is made from and that nobody has looked at.
+    fn unseen_below(&self, id: &Id) -> Vec<(Digest, Unseen)> {
+        let mut found = Vec::new();
+        if self.unseen.is_empty() {
+            return found;
+        }
+        let mut visited = HashSet::new();
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            if self.keys.contains_key(id.digest()) || !visited.insert(id.digest()) {
+                continue;
+            }
+            match self.unseen.get(id.digest()) {
+                Some(object) => found.push((id.digest().clone(), object.clone())),
+                None => pending.extend(id.inputs()),
+            }
+        }
+        found
+    }
+
     /// The key of a call whose inputs' keys are known; the inputs for which that is not so are
     /// added to `pending`, and the call has to be asked about again.
     fn derive<'a>(
@@ -181,18 +235,14 @@ impl Known {
     }
 }
 
-/// The key of an object whose content is known.
-fn of_content(object: &Object) -> Option<Portable> {
-    let (content, sightings): (Digest, Sightings) = match object.sighting() {
-        Some(sighting) => (sighting.digest(), Arc::new([Arc::clone(sighting)])),
-        None => (object.content_digest()?, Arc::new([])),
-    };
-    let parts = [object.type_name(), content.as_str()];
-    Some(Portable {
+/// The key of an object of this type and content.
+fn of_content(ty: &str, content: &Digest, sighting: Option<Arc<dyn Sighting>>) -> Portable {
+    let parts = [ty, content.as_str()];
+    Portable {
         key: Scheme::Blake3.rules().strings("portable content", &parts),
         expires: None,
-        sightings,
-    })
+        sightings: sighting.into_iter().collect(),
+    }
 }
 
 /// What several keys rely on, each once. Nearly always it is what one of them does.

@@ -26,6 +26,7 @@ pub const RUN_MAX: Duration = Duration::from_secs(300);
 pub struct Dagop {
     folder: TempDir,
     address: String,
+    recalls: bool,
 }
 
 /// What a finished command left behind.
@@ -50,7 +51,16 @@ impl Dagop {
         Ok(Self {
             folder,
             address: address.into(),
+            recalls: false,
         })
+    }
+
+    /// The same user, answered from what earlier runs kept where it can be. Others are not, so
+    /// that every run shows what the daemon does.
+    #[must_use]
+    pub fn recalling(mut self) -> Self {
+        self.recalls = true;
+        self
     }
 
     /// The folder in which commands run; paths in documents are relative to it.
@@ -87,6 +97,7 @@ impl Dagop {
             .env("HOME", self.folder.path())
             .env("XDG_STATE_HOME", self.folder.path().join("state"))
             .env("BUILDKIT_HOST", &self.address)
+            .env("DAGOP_NO_RECALL", if self.recalls { "0" } else { "1" })
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

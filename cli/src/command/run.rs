@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use dagop::report::Report;
-use dagop::{Engine, GraphQlError, SessionOptions};
+use dagop::{Engine, EngineOptions, GraphQlError, SessionOptions};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -56,6 +56,7 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> 
         cache_imports: args.session.import_cache,
         cache_exports: args.session.export_cache,
         events: Some(events),
+        no_recall: args.session.no_recall,
         dump_llb: args.dump_llb.as_deref().map(config::absolute).transpose()?,
         ..SessionOptions::default()
     };
@@ -96,8 +97,12 @@ async fn build(
     cancel: &CancellationToken,
 ) -> Result<Done, CliError> {
     let start = async {
-        let engine = Engine::start(config.engine_options()?).await?;
-        Ok::<_, CliError>(engine.session(options).await?)
+        let engine = Engine::start(EngineOptions {
+            daemon_may_be_away: true,
+            ..config.engine_options()?
+        })
+        .await?;
+        Ok::<_, CliError>(engine.session(options)?)
     };
     let session = tokio::select! {
         session = start => session?,

@@ -57,6 +57,7 @@ pub(crate) async fn serve(config: &Config, args: ServeArgs) -> Result<u8, CliErr
         cache_imports: args.session.import_cache,
         cache_exports: args.session.export_cache,
         events: Some(events),
+        no_recall: args.session.no_recall,
         ..SessionOptions::default()
     };
     let ended = CancellationToken::new();
@@ -121,7 +122,7 @@ pub(super) async fn until(
 ) -> Result<Report, CliError> {
     let start = async {
         let engine = Engine::start(config.engine_options()?).await?;
-        Ok::<_, CliError>(engine.session(options).await?)
+        Ok::<_, CliError>(engine.session(options)?)
     };
     let session = tokio::select! {
         session = start => Arc::new(session?),

@@ -11,7 +11,10 @@ pub(crate) use docker_build::build_arg;
 pub(crate) use write::{as_root, nanoseconds};
 
 use crate::platform::Platform;
-use dagql::{Arg, CachePolicy, Field, ObjectData, ObjectType, Value};
+use dagql::{
+    Arg, CachePolicy, Cx, Error as GraphqlError, Field, Literal, Object, ObjectData, ObjectType,
+    Value,
+};
 
 use super::file::File;
 use super::{content_digest, object, path, read, session, this};
@@ -77,6 +80,7 @@ fn read_fields(ty: ObjectType) -> ObjectType {
                 "Names of files and directories in a directory; those of directories end with `/`.",
             )
             .arg(Arg::new("path", "String").doc("The directory to look at (e.g. \"src\")."))
+            .persist()
             .resolve(async |cx, this_, args| {
                 let dir = this::<Directory>(&this_)?;
                 let path = dir.resolve(args.str_opt("path")?.unwrap_or("."))?;
@@ -90,6 +94,7 @@ fn read_fields(ty: ObjectType) -> ObjectType {
         Field::new("glob", "[String!]!")
             .doc("Paths that match a pattern; `**` matches any number of directories.")
             .arg(Arg::new("pattern", "String!").doc("Pattern to match (e.g. \"*.md\")."))
+            .persist()
             .resolve(async |cx, this_, args| {
                 let dir = this::<Directory>(&this_)?;
                 let found = session(&cx)?
@@ -104,12 +109,15 @@ fn read_fields(ty: ObjectType) -> ObjectType {
             .arg(Arg::new("path", "String!").doc("Where the file is (e.g. \"README.md\")."))
             .resolve(async |cx, this_, args| {
                 let dir = this::<Directory>(&this_)?;
-                let file = open_file(&cx, &dir.tree, dir.resolve(args.str("path")?)?).await?;
+                let path = dir.resolve(args.str("path")?)?;
+                require(&cx, &this_, &path, PathKind::File).await?;
                 object(
                     &cx,
                     File {
+                        tree: dir.tree.clone(),
+                        path,
                         platform: dir.platform.clone(),
-                        ..file
+                        host: None,
                     },
                 )
             }),
@@ -121,7 +129,7 @@ fn read_fields(ty: ObjectType) -> ObjectType {
             .resolve(async |cx, this_, args| {
                 let dir = this::<Directory>(&this_)?;
                 let inner = dir.resolve(args.str("path")?)?;
-                require_directory(&cx, &dir.tree, &inner).await?;
+                require(&cx, &this_, &inner, PathKind::Directory).await?;
                 object(
                     &cx,
                     Directory {
@@ -131,6 +139,10 @@ fn read_fields(ty: ObjectType) -> ObjectType {
                 )
             }),
     )
+    .field(kind_field(|this_, path| {
+        let dir = this::<Directory>(this_)?;
+        Ok((dir.tree.clone(), path.to_owned()))
+    }))
     .field(
         Field::new("name", "String!")
             .doc("The directory's name.")
@@ -145,6 +157,7 @@ fn read_fields(ty: ObjectType) -> ObjectType {
     .field(
         Field::new("digest", "String!")
             .doc("Digest of the content: names, data, modes, owners and links, not times.")
+            .persist()
             .resolve(async |cx, this_, _| {
                 let dir = this::<Directory>(&this_)?;
                 Ok(content_digest(&cx, &read(&cx, &dir.tree)?, &dir.dir).await?)
@@ -188,36 +201,63 @@ fn entry_name(stat: &Stat) -> String {
     }
 }
 
-/// The file at `path`, which must exist and be no directory.
-pub(crate) async fn open_file(
-    cx: &dagql::Cx,
-    tree: &Tree,
-    path: String,
-) -> Result<File, dagql::Error> {
-    let stat = session(cx)?.stat(tree, &path).await?;
-    if stat.is_dir() {
-        return Err(Error::input(format!("path {path} is a directory, not a file")).into());
-    }
-    Ok(File {
-        tree: tree.clone(),
-        path,
-        platform: Platform::host(),
-        host: None,
-    })
+/// What a path of a tree can be asked to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathKind {
+    /// Anything but a directory.
+    File,
+    /// A directory.
+    Directory,
 }
 
-/// Fails unless `path` is a directory of `tree`.
-pub(crate) async fn require_directory(
-    cx: &dagql::Cx,
-    tree: &Tree,
+impl PathKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+        }
+    }
+}
+
+/// The internal field `kind`: what is at an absolute path, `file` or `directory`. It is a call of
+/// its own so that later runs recall it, and reach what is behind the path without the daemon.
+/// `locate` finds the tree of the receiver that holds the path, and the path in it.
+pub(crate) fn kind_field(
+    locate: fn(&Object, &str) -> Result<(Tree, String), GraphqlError>,
+) -> Field {
+    Field::new("kind", "String!")
+        .doc("What is at a path.")
+        .arg(Arg::new("path", "String!").doc("Absolute path."))
+        .internal()
+        .persist()
+        .resolve(move |cx, this_, args| async move {
+            let (tree, path) = locate(&this_, args.str("path")?)?;
+            let is_dir = path == "/" || session(&cx)?.stat(&tree, &path).await?.is_dir();
+            let kind = if is_dir {
+                PathKind::Directory
+            } else {
+                PathKind::File
+            };
+            Ok(kind.as_str())
+        })
+}
+
+/// Fails unless `path` of the receiver exists and is of this kind.
+pub(crate) async fn require(
+    cx: &Cx,
+    this_: &Object,
     path: &str,
-) -> Result<(), dagql::Error> {
-    if path == "/" {
+    wanted: PathKind,
+) -> Result<(), GraphqlError> {
+    let found = cx
+        .select(this_, "kind", [("path", Literal::from(path))])
+        .await?;
+    if found.as_str() == Some(wanted.as_str()) {
         return Ok(());
     }
-    let stat = session(cx)?.stat(tree, path).await?;
-    if stat.is_dir() {
-        return Ok(());
-    }
-    Err(Error::input(format!("path {path} is a file, not a directory")).into())
+    let (is, not) = match wanted {
+        PathKind::File => ("a directory", "a file"),
+        PathKind::Directory => ("a file", "a directory"),
+    };
+    Err(Error::input(format!("path {path} is {is}, not {not}")).into())
 }

@@ -43,6 +43,7 @@ fn reading(ty: ObjectType) -> ObjectType {
             .doc("The content as text.")
             .arg(Arg::new("offsetLines", "Int").doc("Lines to leave out at the beginning."))
             .arg(Arg::new("limitLines", "Int").doc("The most lines to return."))
+            .persist()
             .resolve(async |cx, this_, args| {
                 let file = this::<File>(&this_)?;
                 let bytes = session(&cx)?
@@ -58,6 +59,7 @@ fn reading(ty: ObjectType) -> ObjectType {
     .field(
         Field::new("size", "Int!")
             .doc("Size in bytes.")
+            .persist()
             .resolve(async |cx, this_, _| {
                 let file = this::<File>(&this_)?;
                 Ok(session(&cx)?
@@ -79,6 +81,7 @@ fn reading(ty: ObjectType) -> ObjectType {
                     .doc("Leave mode, owner and links out.")
                     .default(false),
             )
+            .persist()
             .resolve(async |cx, this_, args| {
                 let file = this::<File>(&this_)?;
                 if args.bool("excludeMetadata")? {

@@ -4,6 +4,8 @@
 //! a local source; what is sent is decided by the daemon, which asks for what
 //! changed. Its vertex carries the session's id, so that two clients with a
 //! directory of the same name never share one; keys below it are by content.
+//! The objects know how to find out what they are made of
+//! (`session/sighting.rs`), so what is read from them can outlive the process.
 
 use dagql::{Arg, CachePolicy, Field, Literal, ObjectData, ObjectType};
 
@@ -55,9 +57,10 @@ fn directory() -> Field {
         .resolve(async |cx, _, args| {
             let build = session(&cx)?;
             let (include, exclude) = (args.strings("include")?, args.strings("exclude")?);
-            let source = build.local_directory(&cx, args.str("path")?, include, exclude)?;
-            let edge = super::vertex(&cx, Kind::Fs, source)?;
-            object(&cx, Directory::root(Some(edge), build.platform().clone()))
+            let found = build.local_directory(&cx, args.str("path")?, include, exclude)?;
+            let edge = super::vertex(&cx, Kind::Fs, found.source)?;
+            let directory = Directory::root(Some(edge), build.platform().clone());
+            Ok(object(&cx, directory)?.with_sighting(found.sighting))
         })
 }
 
@@ -80,16 +83,13 @@ fn file() -> Field {
                 tree = act(&cx, None, FileAction::Copy(Box::new(copy)))?;
                 path = asked;
             }
-            let platform = build.platform().clone();
-            object(
-                &cx,
-                File {
-                    tree,
-                    path,
-                    platform,
-                    host: Some(found.path),
-                },
-            )
+            let file = File {
+                tree,
+                path,
+                platform: build.platform().clone(),
+                host: Some(found.path),
+            };
+            Ok(object(&cx, file)?.with_sighting(found.sighting))
         })
 }
 

@@ -131,7 +131,7 @@ impl BuildSession {
             entitlements: self.options.allow.clone(),
             ..BuildOptions::default()
         };
-        let build = Build::start(&self.options.client, options).await;
+        let build = Build::start(self.options.daemon.client().await?, options).await;
         let build = build.map_err(|e| self.explain(e))?;
         self.follow(&build);
         let mut refs = BTreeMap::new();
@@ -168,7 +168,7 @@ impl BuildSession {
 
     /// Predicts the keys of a graph and notes what `facts` makes of it.
     fn join(&self, outputs: &[Output], facts: impl FnOnce(&Prediction) -> Facts) {
-        let Some(profile) = Profile::for_version(&self.options.daemon_version) else {
+        let Some(profile) = Profile::for_version(&self.options.daemon.info().version) else {
             return;
         };
         match join::predict(outputs, self, profile) {
@@ -212,7 +212,8 @@ impl BuildSession {
     }
 
     async fn daemon_blob(&self, digest: &Digest) -> Result<Vec<u8>, String> {
-        let blob = self.options.client.read_blob(digest).await;
+        let client = self.options.daemon.client().await;
+        let blob = client.map_err(|e| e.to_string())?.read_blob(digest).await;
         blob.map_err(|e| e.to_string())
     }
 

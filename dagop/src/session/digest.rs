@@ -46,7 +46,7 @@ impl BuildSession {
 
     /// The rules of the daemon's release.
     fn rules(&self) -> Rules {
-        minor(&self.options.daemon_version).map_or(Rules::LATEST, Rules::of_minor)
+        minor(&self.options.daemon.info().version).map_or(Rules::LATEST, Rules::of_minor)
     }
 }
 

@@ -252,7 +252,7 @@ impl BuildSession {
             entitlements: self.options.allow.clone(),
             ..BuildOptions::default()
         };
-        let build = Build::start(&self.options.client, options)
+        let build = Build::start(self.options.daemon.client().await?, options)
             .await
             .map_err(|e| self.explain(e))?;
         self.follow(&build);
@@ -285,7 +285,7 @@ impl BuildSession {
             targets: Arc::new(targets),
             ..self.session_config()
         };
-        Ok(Session::start(&self.options.client, config).await?)
+        Ok(Session::start(self.options.daemon.client().await?, config).await?)
     }
 }
 

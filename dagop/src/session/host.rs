@@ -1,14 +1,25 @@
 //! Directories, files and sockets of the client's machine.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dagql::Cx;
+use snapshots::context::Source;
 use solver::backend::session::LocalDir;
 use solver::llb::source::{self, LocalOptions};
 
-use super::BuildSession;
+use super::{BuildSession, HostTree};
+use crate::core::path;
 use crate::error::Error;
 use crate::vertex::Work;
+
+/// A directory of the host, and how the daemon gets it.
+pub(crate) struct HostDirectory {
+    /// The local source.
+    pub(crate) source: Work,
+    /// What is in it.
+    pub(crate) sighting: Arc<HostTree>,
+}
 
 /// A file of the host, and how the daemon gets it.
 pub(crate) struct HostFile {
@@ -18,6 +29,8 @@ pub(crate) struct HostFile {
     pub(crate) name: String,
     /// Where it is.
     pub(crate) path: PathBuf,
+    /// What is in it.
+    pub(crate) sighting: Arc<HostTree>,
 }
 
 impl BuildSession {
@@ -36,7 +49,7 @@ impl BuildSession {
         text: &str,
         include: Vec<String>,
         exclude: Vec<String>,
-    ) -> Result<Work, Error> {
+    ) -> Result<HostDirectory, Error> {
         let path = self.host_path(text)?;
         let real = existing(text, &path)?;
         if !real.is_dir() {
@@ -48,13 +61,17 @@ impl BuildSession {
             snapshots::patterns::PatternMatcher::new(list.iter().map(String::as_str))
                 .map_err(|e| Error::input(format!("{name}: {e}")))?;
         }
-        Ok(self.local_source(cx, &real, include, exclude))
+        let sighting = self.host_tree(&real, include.clone(), exclude.clone(), Vec::new());
+        Ok(HostDirectory {
+            source: self.local_source(cx, &real, include, exclude),
+            sighting,
+        })
     }
 
     /// A local source of one file. A link is followed: the file is what it leads to.
     pub(crate) fn local_file(&self, cx: &Cx, text: &str) -> Result<HostFile, Error> {
-        let path = self.host_path(text)?;
-        let real = existing(text, &path)?;
+        let at = self.host_path(text)?;
+        let real = existing(text, &at)?;
         if real.is_dir() {
             return Err(Error::input(format!(
                 "host path {text:?} is a directory, not a file"
@@ -69,12 +86,33 @@ impl BuildSession {
             ))
         })?;
         let include = vec![escape(name)];
+        // The file has the name it was asked for by, whatever a link leads to.
+        let asked = path::name(text.trim_end_matches('/'));
+        let parts = vec![name.to_owned(), asked.to_owned()];
+        let sighting = self.host_tree(parent, include.clone(), Vec::new(), parts);
         let source = self.local_source(cx, parent, include, Vec::new());
         Ok(HostFile {
             source,
             name: name.to_owned(),
             path: real.clone(),
+            sighting,
         })
+    }
+
+    fn host_tree(
+        &self,
+        real: &Path,
+        include: Vec<String>,
+        exclude: Vec<String>,
+        parts: Vec<String>,
+    ) -> Arc<HostTree> {
+        let source = Source {
+            include,
+            exclude,
+            ..Source::new(real)
+        };
+        let trees = Arc::clone(&self.providers.local_trees);
+        Arc::new(HostTree::new(trees, local_name(real), source, parts))
     }
 
     fn local_source(
@@ -84,10 +122,8 @@ impl BuildSession {
         include: Vec<String>,
         exclude: Vec<String>,
     ) -> Work {
-        let name = real.to_string_lossy().into_owned();
-        self.providers
-            .local_dirs
-            .insert(name.clone(), LocalDir::new(real));
+        let name = local_name(real);
+        self.providers.local_trees.offer(&name, LocalDir::new(real));
         // One vertex per session; one per call where the call asked for a new look.
         let per_call = cx
             .call()
@@ -95,8 +131,8 @@ impl BuildSession {
             .iter()
             .find(|input| input.name() == "call");
         let unique = match per_call {
-            Some(input) => format!("{}/{}", self.session.id(), input.value()),
-            None => self.session.id().to_owned(),
+            Some(input) => format!("{}/{}", self.id, input.value()),
+            None => self.id.clone(),
         };
         let options = LocalOptions {
             unique: Some(unique),
@@ -127,6 +163,11 @@ impl BuildSession {
         self.providers.ssh.insert(id.clone(), real);
         Ok(id)
     }
+}
+
+/// The name under which a directory is offered.
+fn local_name(real: &Path) -> String {
+    real.to_string_lossy().into_owned()
 }
 
 /// A name as a pattern that matches only it.

@@ -7,18 +7,26 @@ use std::sync::Arc;
 
 use snapshots::content::ContentStore;
 use snapshots::image::{self, Image as Unpacked, NamedImage};
-use solver::llb::Constraints;
 use solver::llb::source::{self, OciLayoutOptions, OciStore};
+use solver::llb::{Constraints, Output};
 use tokio::io::AsyncWriteExt as _;
 
 use super::BuildSession;
-use super::resolve::Image;
 use crate::core::file::File;
 use crate::error::Error;
 use crate::platform::Platform;
 
 /// Name of the content store in LLB and in the session.
 const STORE: &str = "dagop";
+
+/// An unpacked image.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// The source vertex's output.
+    pub(crate) source: Output,
+    /// The image config document.
+    pub(crate) config: Vec<u8>,
+}
 
 impl BuildSession {
     /// Reads an image tarball; `tag` chooses one image of several.
@@ -68,7 +76,6 @@ impl BuildSession {
         Ok(Image {
             source,
             config: found.config_json,
-            reference,
         })
     }
 

@@ -16,11 +16,9 @@ use crate::ledger::{Facts, SourceRow, VertexKind};
 use crate::platform::Platform;
 use crate::vertex::Tree;
 
-/// An image and where its files come from.
+/// An image as a registry has it now.
 #[derive(Debug)]
-pub(crate) struct Image {
-    /// The source vertex's output.
-    pub(crate) source: Output,
+pub(crate) struct ResolvedImage {
     /// The image config document.
     pub(crate) config: Vec<u8>,
     /// The reference, pinned by digest.
@@ -61,14 +59,14 @@ pub(crate) struct FrontendResult {
 }
 
 impl BuildSession {
-    /// Asks the daemon what an image reference is, and pins it.
+    /// Asks the daemon what an image reference is: its config document, and the reference pinned
+    /// by digest.
     pub(crate) async fn resolve_image(
         &self,
         address: &str,
         platform: &Platform,
-    ) -> Result<Image, Error> {
-        let fail = |e: solver::llb::Error| Error::input(format!("image {address:?}: {e}"));
-        let parsed = Reference::parse(address).map_err(fail)?.or_latest();
+    ) -> Result<ResolvedImage, Error> {
+        let parsed = reference(address)?;
         let parsed_text = parsed.to_string();
         let query = ImageQuery {
             reference: parsed_text.clone(),
@@ -85,20 +83,28 @@ impl BuildSession {
         let pinned = Reference {
             digest: Some(digest),
             ..parsed
-        }
-        .to_string();
+        };
+        self.note_source(VertexKind::Image, &parsed_text, &resolved.digest);
+        Ok(ResolvedImage {
+            config: resolved.config.to_vec(),
+            reference: pinned.to_string(),
+        })
+    }
+
+    /// The source of a pinned image with this config document.
+    pub(crate) fn image_source(
+        &self,
+        pinned: &str,
+        platform: &Platform,
+        config: &[u8],
+    ) -> Result<Output, Error> {
         let options = ImageOptions {
             constraints: Constraints::on(platform.to_llb()),
             ..ImageOptions::default()
         };
-        let source = source::image(&pinned, options).map_err(fail)?;
-        self.note_image(&source, &resolved.config);
-        self.note_source(VertexKind::Image, &parsed_text, &resolved.digest);
-        Ok(Image {
-            source,
-            config: resolved.config.to_vec(),
-            reference: pinned,
-        })
+        let source = source::image(pinned, options).map_err(|e| malformed(pinned, &e))?;
+        self.note_image(&source, config);
+        Ok(source)
     }
 
     /// Checksum and file name of a download.
@@ -217,6 +223,21 @@ impl BuildSession {
         let result = gateway.solve(solve).await.map_err(|e| self.explain(e))?;
         frontend_result(&result)
     }
+}
+
+/// The reference in full, if it names an image by digest: nobody has to be asked what that is.
+pub(crate) fn pinned(address: &str) -> Result<Option<String>, Error> {
+    let parsed = reference(address)?;
+    Ok(parsed.digest.is_some().then(|| parsed.to_string()))
+}
+
+fn reference(address: &str) -> Result<Reference, Error> {
+    let parsed = Reference::parse(address).map_err(|e| malformed(address, &e))?;
+    Ok(parsed.or_latest())
+}
+
+fn malformed(address: &str, error: &solver::llb::Error) -> Error {
+    Error::input(format!("image {address:?}: {error}"))
 }
 
 fn frontend_result(result: &BuildResult) -> Result<FrontendResult, Error> {

@@ -4,11 +4,12 @@
 //! portable key. Everything else is decided here: whether the session wants to be answered from the
 //! store, and whether what the key relies on still holds when a value is about to be kept.
 
-use super::Caller;
+use std::sync::Arc;
+
 use crate::cache::values::ValueStore;
 use crate::portable::Portable;
 use crate::schema::FieldDef;
-use crate::{Id, Value};
+use crate::{Id, Session, Value};
 
 /// A call whose value outlives the process.
 pub(super) struct Recall {
@@ -19,14 +20,16 @@ pub(super) struct Recall {
 
 impl Recall {
     /// Nothing for a call whose value stays in the process.
-    pub(super) fn of(caller: &Caller, field: &FieldDef, id: &Id) -> Option<Self> {
-        let session = &caller.session;
+    pub(super) async fn of(session: &Arc<Session>, field: &FieldDef, id: &Id) -> Option<Self> {
         if !field.persist {
             return None;
         }
+        let store = session.cache().values()?.clone();
+        let (asking, id) = (Arc::clone(session), id.clone());
+        let key = move || asking.portables().of(asking.schema(), &id);
         Some(Self {
-            store: session.cache().values()?.clone(),
-            portable: session.portables().of(session.schema(), id)?,
+            store,
+            portable: tokio::task::spawn_blocking(key).await.ok()??,
             wanted: session.recalls(),
         })
     }

@@ -207,15 +207,16 @@ fn start(caller: &Caller, job: Job, ticket: Ticket<Value>) -> Arc<AtomicBool> {
     let stop = ticket.stop().clone();
     let session = Arc::clone(&caller.session);
     let recalled = Arc::new(AtomicBool::new(false));
-    let recall = Recall::of(caller, &job.prepared.field, &job.info.id);
     let flag = Arc::clone(&recalled);
     let span = tracing::debug_span!("call", field = %job.info.id.name());
     let inner = caller.resolver(Some(ticket.flight()), stop.clone());
+    let (id, field) = (job.info.id.clone(), Arc::clone(&job.prepared.field));
     let work = Work::of(inner, job.prepared, job.info);
     let (filing, terms) = (job.filing, job.terms);
     let task = async move {
         let (persist, notes) = (Arc::clone(&work.persist), Arc::clone(&work.notes));
         let work = async {
+            let recall = Recall::of(&session, &field, &id).await;
             if let Some(recall) = &recall
                 && let Some(value) = recall.get().await
             {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Arg, Call, Field, ImplicitInput, Literal, ObjectData, ObjectType, TypeRef};
+use crate::{Arg, Call, Field, ImplicitInput, Literal, Object, ObjectData, ObjectType, TypeRef};
 
 struct Tree;
 
@@ -19,8 +19,8 @@ impl ObjectData for Tree {
 struct Seen(Digest);
 
 impl Sighting for Seen {
-    fn digest(&self) -> Digest {
-        self.0.clone()
+    fn digest(&self) -> Option<Digest> {
+        Some(self.0.clone())
     }
 
     fn holds(&self) -> bool {

@@ -13,6 +13,7 @@ mod examples;
 mod folding;
 mod harness;
 mod introspection;
+mod kill;
 mod layering;
 mod predict;
 mod predict_command;
@@ -25,6 +26,7 @@ mod sdk;
 mod secrets;
 mod session;
 mod tidy;
+mod values;
 
 /// The modules above, as text, so that the test can compare.
 const THIS_FILE: &str = include_str!("main.rs");

@@ -72,7 +72,7 @@ pub use exporter::{ExporterChoice, ExporterProvider, NoExporters};
 pub use filesend::{
     DirectoryMode, ExportMetadata, FileSendProvider, FileSendTargets, Target, TargetWriter,
 };
-pub use filesync::{LocalDir, LocalDirProvider, LocalDirs, Ownership};
+pub use filesync::{LocalDir, LocalDirProvider, LocalDirs, Ownership, Transfer, Transferred};
 pub use registry::Registry;
 pub use secrets::{SECRET_MAX, SecretBytes, SecretProvider, Secrets};
 pub use ssh::{DEFAULT_ID as SSH_DEFAULT_ID, SshAgentProvider, SshAgents};

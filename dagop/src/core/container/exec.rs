@@ -28,6 +28,7 @@ pub(super) fn fields(ty: ObjectType) -> ObjectType {
     let text = |name: &str, doc: &str, file: MetaFile| {
         Field::new(name, "String!")
             .doc(doc)
+            .persist()
             .resolve(move |cx, this_, _| async move {
                 let c = this::<Container>(&this_)?;
                 let bytes = meta(&cx, &c, file).await?;
@@ -53,6 +54,7 @@ pub(super) fn fields(ty: ObjectType) -> ObjectType {
         .field(
             Field::new("exitCode", "Int!")
                 .doc("Exit code of the last command.")
+                .persist()
                 .resolve(async |cx, this_, _| {
                     let c = this::<Container>(&this_)?;
                     let bytes = meta(&cx, &c, MetaFile::ExitCode).await?;

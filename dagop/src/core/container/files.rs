@@ -3,7 +3,7 @@
 use dagql::{Arg, Args, Cx, Field, Literal, Object, ObjectType};
 
 use super::{Container, Place};
-use crate::core::directory::{self, Directory};
+use crate::core::directory::{self, Directory, PathKind};
 use crate::core::file::File;
 use crate::core::{act, load, mode, object, parse_owner, path, this};
 use crate::error::Error;
@@ -86,8 +86,9 @@ fn reading(ty: ObjectType) -> ObjectType {
             .arg(expand_arg())
             .resolve(async |cx, this_, args| {
                 let c = this::<Container>(&this_)?;
-                let place = c.locate(&target(&c, &args)?)?;
-                directory::require_directory(&cx, &place.tree, &place.path).await?;
+                let path = target(&c, &args)?;
+                let place = c.locate(&path)?;
+                directory::require(&cx, &this_, &path, PathKind::Directory).await?;
                 let platform = c.platform.clone();
                 object(
                     &cx,
@@ -106,17 +107,24 @@ fn reading(ty: ObjectType) -> ObjectType {
             .arg(expand_arg())
             .resolve(async |cx, this_, args| {
                 let c = this::<Container>(&this_)?;
-                let place = c.locate(&target(&c, &args)?)?;
-                let file = directory::open_file(&cx, &place.tree, place.path).await?;
+                let path = target(&c, &args)?;
+                let place = c.locate(&path)?;
+                directory::require(&cx, &this_, &path, PathKind::File).await?;
                 object(
                     &cx,
                     File {
+                        tree: place.tree,
+                        path: place.path,
                         platform: c.platform.clone(),
-                        ..file
+                        host: None,
                     },
                 )
             }),
     )
+    .field(directory::kind_field(|this_, path| {
+        let place = this::<Container>(this_)?.locate(path)?;
+        Ok((place.tree, place.path))
+    }))
 }
 
 fn copying(ty: ObjectType) -> ObjectType {

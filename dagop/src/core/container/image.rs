@@ -13,7 +13,7 @@ use crate::core::file::File;
 use crate::core::secret::Secret;
 use crate::core::{act, load, object, session, this};
 use crate::error::Error;
-use crate::session::{ImageFormat, ImageVariant};
+use crate::session::{ImageFormat, ImageVariant, pinned};
 use crate::vertex::{CopyAction, FileAction, Kind, Work};
 
 /// The enum `ImageLayerCompression`.
@@ -49,16 +49,45 @@ fn importing(ty: ObjectType) -> ObjectType {
                 let c = this::<Container>(&this_)?;
                 let build = session(&cx)?;
                 let address = args.str("address")?;
-                let image = build.resolve_image(address, &c.platform).await?;
-                if image.reference != address {
+                let reference = match pinned(address)? {
+                    Some(reference) => reference,
+                    None => build.resolve_image(address, &c.platform).await?.reference,
+                };
+                let argument = [("address", Literal::from(reference.as_str()))];
+                if reference != address {
                     // What follows is keyed by the digest, not by the tag.
-                    let pinned = [("address", Literal::from(image.reference))];
-                    return cx.select(&this_, "from", pinned).await;
+                    return cx.select(&this_, "from", argument).await;
                 }
-                let work = Work::Llb(vec![Some(image.source)]);
+                let config = cx.select(&this_, "imageConfig", argument).await?;
+                let config = config.as_str().unwrap_or_default().as_bytes();
+                let source = build.image_source(&reference, &c.platform, config)?;
+                let work = Work::Llb(vec![Some(source)]);
                 let root = crate::core::vertex(&cx, Kind::Ctr, work)?;
-                let container = from_image(&c, root, &image.config, Some(image.reference))?;
+                let container = from_image(&c, root, config, Some(reference))?;
                 object(&cx, container).map(Into::into)
+            }),
+    )
+    .field(
+        // A call of its own, so that later runs recall it and need no daemon to build on the image.
+        Field::new("imageConfig", "String!")
+            .doc("The config document of an image that is pinned by digest.")
+            .arg(Arg::new("address", "String!").doc("The image."))
+            .internal()
+            .persist()
+            .resolve(async |cx, this_, args| {
+                let c = this::<Container>(&this_)?;
+                let address = args.str("address")?;
+                let image = session(&cx)?.resolve_image(address, &c.platform).await?;
+                if image.reference != address {
+                    let found = image.reference;
+                    return Err(
+                        Error::input(format!("image {address}: the daemon found {found}")).into(),
+                    );
+                }
+                let text = String::from_utf8(image.config);
+                Ok(text.map_err(|_| {
+                    Error::input(format!("image {address}: its config is not text"))
+                })?)
             }),
     )
     .field(

@@ -48,6 +48,8 @@ pub(super) fn fields(ty: ObjectType) -> ObjectType {
                     .doc("Secrets for `RUN --mount=type=secret`, by their names.")
                     .default(Literal::List(vec![])),
             )
+            // The frontend looks up what tags of base images are now.
+            .volatile()
             .resolve(async |cx, this_, args| build(cx, this_, args).await),
     )
 }

@@ -292,8 +292,8 @@ struct Seen {
 }
 
 impl Sighting for Seen {
-    fn digest(&self) -> Digest {
-        Scheme::Blake3.rules().strings("tree", &[&self.content])
+    fn digest(&self) -> Option<Digest> {
+        Some(Scheme::Blake3.rules().strings("tree", &[&self.content]))
     }
 
     fn holds(&self) -> bool {

@@ -17,11 +17,13 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use proto::filesync::file_sync_server::FileSync;
 use proto::fsutil::Packet;
 pub use snapshots::context::Ownership;
 use snapshots::context::{self, ContextError, Source};
+use snapshots::tree::Time;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::error::path_status;
@@ -48,10 +50,84 @@ impl LocalDir {
     }
 }
 
+/// What a transfer showed about the copy that the daemon has now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// When it began.
+    pub started: SystemTime,
+    /// The daemon has said that it has everything; only then there are entries.
+    pub complete: bool,
+    /// Regular files and directories that were listed.
+    pub entries: Vec<Transferred>,
+}
+
+/// An entry of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transferred {
+    /// The daemon asked for the content of the file.
+    Sent {
+        /// Digest of its path.
+        path: u64,
+    },
+    /// The daemon did not ask: size and `mtime` are those of the file it has. A file that was changed after that one
+    /// was sent, under the same size and `mtime`, is not what the daemon has.
+    Kept {
+        /// Digest of its path.
+        path: u64,
+        /// Its last change by the file system's account (`ctime`).
+        changed: Time,
+    },
+    /// A directory. A daemon that has it keeps what it knew of mode and attributes.
+    Directory {
+        /// Digest of its path.
+        path: u64,
+        /// Digest of its mode and attributes.
+        header: u64,
+    },
+}
+
 /// Finds offered directories by name.
 pub trait LocalDirProvider: Send + Sync + 'static {
-    /// The directory offered as `name`, or `None`.
+    /// The directory offered as `name`, or `None`. Called once at the beginning of each transfer.
     fn local_dir(&self, name: &str) -> Option<LocalDir>;
+
+    /// Told at the end of each transfer that found its directory, however it ends.
+    fn transferred(&self, name: &str, transfer: &Transfer) {
+        let (_, _) = (name, transfer);
+    }
+}
+
+/// A transfer under way; dropping it tells the provider that it has ended.
+pub(crate) struct Watched {
+    provider: Arc<dyn LocalDirProvider>,
+    name: String,
+    transfer: Transfer,
+}
+
+impl Watched {
+    fn new(provider: &Arc<dyn LocalDirProvider>, name: &str) -> Self {
+        Self {
+            provider: Arc::clone(provider),
+            name: name.to_owned(),
+            transfer: Transfer {
+                started: SystemTime::now(),
+                complete: false,
+                entries: Vec::new(),
+            },
+        }
+    }
+
+    /// The daemon has everything.
+    fn complete(&mut self, entries: Vec<Transferred>) {
+        self.transfer.complete = true;
+        self.transfer.entries = entries;
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.provider.transferred(&self.name, &self.transfer);
+    }
 }
 
 /// Offered directories by the name that local sources use; entries can be added while the session runs.
@@ -82,6 +158,7 @@ impl FileSync for FileSyncService {
                 "no local directory is offered under the name {name:?}"
             ))
         })?;
+        let watched = Watched::new(&self.0, &name);
         let source = Source {
             root: dir.root,
             include: metadata::values(&metadata, "include-patterns")?,
@@ -101,7 +178,8 @@ impl FileSync for FileSyncService {
         let (root, filter, ownership) = tokio::task::spawn_blocking(prepare)
             .await
             .map_err(|_| Status::cancelled("the session is closing"))??;
-        Ok(Response::new(send::start(inbound, root, filter, ownership)))
+        let packets = send::start(inbound, root, filter, ownership, watched);
+        Ok(Response::new(packets))
     }
 
     /// An older protocol that no supported daemon asks for.

@@ -30,12 +30,14 @@ use proto::fsutil::packet::PacketType;
 use proto::fsutil::{Packet, Stat};
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 use snapshots::beneath::{Root, is_gone};
 use snapshots::context::{self, Attributes, Entry, Filter, Ownership};
-use snapshots::tree::Kind;
+use snapshots::tree::{Kind, Time};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::{Transferred, Watched};
 use crate::backend::session::error::{PathError, path_status};
 use crate::backend::session::gomode;
 
@@ -129,14 +131,69 @@ fn stat(entry: Entry) -> Stat {
     }
 }
 
-/// Paths of the files that may still be requested, by entry number.
-type Files = Arc<Mutex<Vec<Option<Box<str>>>>>;
+/// What was listed, by entry number.
+type Files = Arc<Mutex<Vec<Option<Listed>>>>;
+
+/// A listed entry that the end of the transfer is told of.
+#[derive(Debug)]
+struct Listed {
+    /// Of a file that may still be requested.
+    path: Option<Box<str>>,
+    /// Of a file as if it will not be.
+    outcome: Transferred,
+}
+
+impl Listed {
+    /// Nothing for what has neither content nor entries: its listing says all.
+    fn new(entry: &Stat, changed: Time) -> Option<Self> {
+        let path = digest(&[entry.path.as_bytes()]);
+        if entry.mode & gomode::DIR != 0 {
+            let mut parts = vec![entry.mode.to_le_bytes().to_vec()];
+            for (name, value) in &entry.xattrs {
+                parts.extend([name.as_bytes().to_vec(), value.to_vec()]);
+            }
+            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            let header = digest(&parts);
+            let outcome = Transferred::Directory { path, header };
+            return Some(Self {
+                path: None,
+                outcome,
+            });
+        }
+        gomode::has_content(entry.mode).then(|| Self {
+            path: Some(entry.path.as_str().into()),
+            // A further name of a file is never requested: its content is that of the first.
+            outcome: match entry.linkname.is_empty() {
+                true => Transferred::Kept { path, changed },
+                false => Transferred::Sent { path },
+            },
+        })
+    }
+}
+
+/// The same in every process and every version.
+fn digest(parts: &[&[u8]]) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.finalize()[..8]);
+    u64::from_le_bytes(first)
+}
 
 /// A file to be read: its entry number and path.
 type Wanted = (u32, Box<str>);
 
 /// Starts a transfer. It runs until it is finished, fails, or the returned stream is dropped.
-pub(crate) fn start<S>(inbound: S, root: Root, filter: Filter, ownership: Ownership) -> Packets
+pub(crate) fn start<S>(
+    inbound: S,
+    root: Root,
+    filter: Filter,
+    ownership: Ownership,
+    watched: Watched,
+) -> Packets
 where
     S: Stream<Item = Result<Packet, Status>> + Send + Unpin + 'static,
 {
@@ -151,7 +208,7 @@ where
     };
     let tree = Arc::clone(&root);
     tokio::task::spawn_blocking(move || walker.run(&tree, &filter, ownership));
-    tokio::spawn(serve_requests(inbound, sender, root, files));
+    tokio::spawn(serve_requests(inbound, sender, root, files, watched));
     Packets {
         batches: Some(receiver),
         current: Vec::new().into_iter(),
@@ -182,13 +239,14 @@ struct Listing {
     files: Files,
     batch: Vec<Packet>,
     /// Paths belonging to `batch`, entered into `files` before the batch leaves.
-    batch_files: Vec<Option<Box<str>>>,
+    batch_files: Vec<Option<Listed>>,
 }
 
 impl Listing {
     fn run(mut self, root: &Root, filter: &Filter, ownership: Ownership) {
         let outcome = context::walk(root, filter, ownership, Attributes::All, &mut |entry| {
-            self.push(stat(entry))
+            let changed = entry.identity.ctime;
+            self.push(stat(entry), changed)
         });
         match outcome {
             Ok(()) => {
@@ -202,9 +260,8 @@ impl Listing {
         }
     }
 
-    fn push(&mut self, entry: Stat) -> bool {
-        self.batch_files
-            .push(gomode::has_content(entry.mode).then(|| entry.path.as_str().into()));
+    fn push(&mut self, entry: Stat, changed: Time) -> bool {
+        self.batch_files.push(Listed::new(&entry, changed));
         self.batch.push(Packet {
             stat: Some(entry),
             ..packet(PacketType::PacketStat)
@@ -229,6 +286,7 @@ async fn serve_requests<S>(
     sender: mpsc::Sender<Batch>,
     root: Arc<Root>,
     files: Files,
+    mut watched: Watched,
 ) where
     S: Stream<Item = Result<Packet, Status>> + Send + Unpin,
 {
@@ -262,7 +320,11 @@ async fn serve_requests<S>(
                     return;
                 }
             }
-            PacketType::PacketFin => break Ok(()),
+            PacketType::PacketFin => {
+                let files = files.lock().unwrap_or_else(PoisonError::into_inner);
+                watched.complete(files.iter().flatten().map(|file| file.outcome).collect());
+                break Ok(());
+            }
             PacketType::PacketErr => {
                 let text = String::from_utf8_lossy(&packet.data);
                 break Err(Status::aborted(format!("error from receiver: {text}")));
@@ -279,16 +341,19 @@ async fn serve_requests<S>(
         Ok(()) => Ok(vec![packet(PacketType::PacketFin)]),
         Err(status) => Err(status),
     };
+    // Before the daemon goes on: whoever waits for what it makes of the files knows of the transfer.
+    drop(watched);
     // Fails only when the stream was dropped.
     let _ = sender.send(last).await;
 }
 
 fn take(files: &Files, id: u32) -> Option<Box<str>> {
-    files
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get_mut(id as usize)?
-        .take()
+    let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = files.get_mut(id as usize)?.as_mut()?;
+    if let Transferred::Kept { path, .. } = file.outcome {
+        file.outcome = Transferred::Sent { path };
+    }
+    file.path.take()
 }
 
 /// Starts the readers; they end when the returned queue is dropped.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use futures::{Stream, StreamExt};
 use proptest::prelude::*;
@@ -11,12 +12,13 @@ use proto::fsutil::packet::PacketType;
 use proto::fsutil::{Packet, Stat};
 use snapshots::beneath::Root;
 use snapshots::context::{Attributes, Filter, Ownership, follow_paths, walk};
+use snapshots::tree::Time;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::send::{self, Packets};
-use super::{LocalDir, LocalDirs};
+use super::{LocalDir, LocalDirProvider, LocalDirs, Transfer, Transferred, Watched};
 use crate::backend::session::filesend::Order;
 use crate::backend::session::gomode;
 
@@ -57,6 +59,43 @@ fn start(
     exclude: &[&str],
     ownership: Ownership,
 ) -> (Requests, Packets) {
+    start_watched(root, include, exclude, ownership, &Arc::default())
+}
+
+/// Keeps what it is told of transfers.
+#[derive(Default)]
+struct Ended(Mutex<Vec<Transfer>>);
+
+impl Ended {
+    /// The one transfer; its end is told after the last packet.
+    async fn only(&self) -> Transfer {
+        loop {
+            if let [transfer] = &self.0.lock().unwrap()[..] {
+                return transfer.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl LocalDirProvider for Ended {
+    fn local_dir(&self, _: &str) -> Option<LocalDir> {
+        None
+    }
+
+    fn transferred(&self, _: &str, transfer: &Transfer) {
+        self.0.lock().unwrap().push(transfer.clone());
+    }
+}
+
+fn start_watched(
+    root: &Path,
+    include: &[&str],
+    exclude: &[&str],
+    ownership: Ownership,
+    ended: &Arc<Ended>,
+) -> (Requests, Packets) {
+    let provider: Arc<dyn LocalDirProvider> = Arc::<Ended>::clone(ended);
     let owned = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
     let filter = Filter::new(&owned(include), &owned(exclude)).unwrap();
     let (requests, inbound) = mpsc::channel(16);
@@ -67,8 +106,59 @@ fn start(
             Root::open(root).unwrap(),
             filter,
             ownership,
+            Watched::new(&provider, "test"),
         ),
     )
+}
+
+#[tokio::test]
+async fn the_end_tells_which_files_the_daemon_relied_on() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("asked"), "a").unwrap();
+    fs::write(dir.path().join("kept"), "k").unwrap();
+    fs::hard_link(dir.path().join("asked"), dir.path().join("name")).unwrap();
+    let kept = fs::metadata(dir.path().join("kept")).unwrap();
+    let kept = Time {
+        secs: kept.ctime(),
+        nanos: u32::try_from(kept.ctime_nsec()).unwrap(),
+    };
+    fs::create_dir(dir.path().join("zoo")).unwrap();
+    for ids in [&[0][..], &[0, 1]] {
+        let ended = Arc::<Ended>::default();
+        let (requests, mut packets) = start_watched(dir.path(), &[], &[], Ownership::Root, &ended);
+        while packets.next().await.unwrap().unwrap().stat.is_some() {}
+        for id in ids {
+            requests
+                .send(packet(PacketType::PacketReq, *id))
+                .await
+                .unwrap();
+        }
+        requests
+            .send(packet(PacketType::PacketFin, 0))
+            .await
+            .unwrap();
+        packets.map(Result::unwrap).collect::<Vec<_>>().await;
+        let transfer = ended.only().await;
+        assert!(transfer.complete);
+        let [asked, other, name, zoo] = transfer.entries[..] else {
+            panic!("{transfer:?}")
+        };
+        assert!(matches!(asked, Transferred::Sent { .. }));
+        assert!(
+            matches!(name, Transferred::Sent { .. }),
+            "content of another name"
+        );
+        assert!(matches!(zoo, Transferred::Directory { .. }));
+        match other {
+            Transferred::Kept { changed, .. } => assert_eq!((ids.len(), changed), (1, kept)),
+            _ => assert_eq!(ids.len(), 2),
+        }
+    }
+    let ended = Arc::<Ended>::default();
+    let (requests, packets) = start_watched(dir.path(), &[], &[], Ownership::Root, &ended);
+    drop(requests);
+    packets.collect::<Vec<_>>().await;
+    assert!(!ended.only().await.complete);
 }
 
 /// Plays the daemon: checks the order, requests every file, collects contents, and says goodbye.
@@ -438,7 +528,6 @@ async fn an_unreadable_directory_is_named() {
 
 #[test]
 fn directories_are_found_by_their_current_name() {
-    use super::LocalDirProvider;
     let dirs = LocalDirs::new();
     assert!(dirs.local_dir("context").is_none());
     dirs.insert("context", LocalDir::new("/src"));

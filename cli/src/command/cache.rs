@@ -1,0 +1,28 @@
+//! `dagop cache`: the values of calls that outlive a run, in the state directory.
+
+use dagop::report::text;
+use serde_json::json;
+
+use crate::args::{CacheCommand, CachePruneArgs};
+use crate::config::Config;
+use crate::error::CliError;
+use crate::output;
+
+pub(crate) fn cache(config: &Config, command: &CacheCommand) -> Result<(), CliError> {
+    match command {
+        CacheCommand::Prune(args) => prune(config, args),
+    }
+}
+
+fn prune(config: &Config, args: &CachePruneArgs) -> Result<(), CliError> {
+    let pruned = dagop::prune_values(&config.state_dir()?)?;
+    let text = if args.json {
+        let pruned = json!({"values": pruned.rows, "bytes": pruned.bytes});
+        format!("{pruned:#}\n")
+    } else {
+        let bytes = text::bytes(pruned.bytes);
+        let values = if pruned.rows == 1 { "value" } else { "values" };
+        format!("deleted {} {values}, {bytes}\n", pruned.rows)
+    };
+    output::to_stdout(text.as_bytes())
+}
