@@ -142,7 +142,13 @@ fn an_unchanged_pipeline_needs_no_daemon() {
 
     // What needs the daemon says that it is away.
     let mut command = case.user.command(["run", "-"]).unwrap();
-    command.stdin(fs::File::open(document(&case, "{ directory { sync } }")).unwrap());
+    command.stdin(
+        fs::File::open(document(
+            &case,
+            "{ directory { withNewFile(path: \"a\", contents: \"b\") { sync } } }",
+        ))
+        .unwrap(),
+    );
     let outcome = finish(command).unwrap();
     assert_eq!(outcome.code, 3, "{outcome:?}");
     assert!(
@@ -275,7 +281,7 @@ fn a_race_with_a_writer_keeps_no_wrong_value() {
 fn what_a_secret_or_a_session_had_a_part_in_is_not_kept() {
     let user = Dagop::new(daemon::shared().unwrap()).unwrap().recalling();
     let text = r#"
-query Secret($tools: ContainerID!, $run: String!) {
+query Secret {
   setSecret(name: "s", plaintext: "hunter2-7f") { id @export(as: "secret") }
 }
 query Use($tools: ContainerID!, $secret: SecretID!, $run: String!) {
@@ -410,8 +416,8 @@ fn a_state_directory_on_a_full_disk_is_a_slower_run() {
     fs::write(state.join("filler"), vec![0; 330 << 10]).unwrap();
     let outcome = case.run();
     rustix::mount::unmount(&state, rustix::mount::UnmountFlags::empty()).unwrap();
-    assert_eq!(outcome.code, 0, "{outcome:?}");
-    assert_eq!(outcome.json().unwrap()["data"], first["data"]);
+    // The IDs of another client, but the same values.
+    assert_eq!(stdout(&outcome.json().unwrap()), stdout(&first));
 }
 
 #[test]
