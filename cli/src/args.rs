@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Id(IdCommand),
     /// Predict the cache keys of an LLB definition, without a daemon
     Predict(PredictArgs),
+    /// Show recorded builds in the browser: graph, times, keys, two builds side by side
+    Explore(ExploreArgs),
     /// Show what the daemon's cache holds
     Du(DuArgs),
     /// Manage the values that dagop itself keeps; the daemon's cache is not touched
@@ -191,6 +193,23 @@ impl std::str::FromStr for Named {
             _ => Err(format!("`{text}` names no directory: write NAME=DIR")),
         }
     }
+}
+
+/// `dagop explore`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExploreArgs {
+    /// Id of the build, the beginning of one, or `last`
+    #[arg(value_name = "BUILD", default_value = "last")]
+    pub(crate) build: String,
+    /// Show this build beside it, and how they differ
+    #[arg(long, value_name = "BUILD")]
+    pub(crate) against: Option<String>,
+    /// Port on 127.0.0.1 to serve the page on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Only print the page's address, open no browser
+    #[arg(long)]
+    pub(crate) no_open: bool,
 }
 
 /// `dagop du`.

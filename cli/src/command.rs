@@ -4,6 +4,7 @@ mod cache;
 mod child;
 mod completion;
 mod du;
+mod explore;
 mod id;
 mod keys;
 mod man;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Command::Keys(args) => keys::keys(&config, &args).map(|()| 0),
             Command::Id(command) => id::id(&command),
             Command::Predict(args) => predict::predict(&args).map(|()| 0),
+            Command::Explore(args) => explore::explore(&config, &args).await.map(|()| 0),
             Command::Du(args) => du::du(&config, &args).await.map(|()| 0),
             Command::Cache(command) => cache::cache(&config, &command).map(|()| 0),
             Command::Version(args) => version::version(&config, &args).await.map(|()| 0),

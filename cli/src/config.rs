@@ -179,6 +179,7 @@ pub(crate) struct Environment {
     pub(crate) xdg_runtime_dir: Option<PathBuf>,
     pub(crate) no_color: bool,
     pub(crate) dumb_terminal: bool,
+    pub(crate) desktop: bool,
     pub(crate) log: Option<String>,
 }
 
@@ -205,6 +206,7 @@ impl Environment {
             xdg_runtime_dir: absolute("XDG_RUNTIME_DIR"),
             no_color: get("NO_COLOR").is_some(),
             dumb_terminal: text("TERM").is_none_or(|term| term == "dumb"),
+            desktop: get("DISPLAY").or_else(|| get("WAYLAND_DISPLAY")).is_some(),
             log: text("DAGOP_LOG"),
         }
     }
@@ -293,6 +295,11 @@ impl Config {
     /// Whether the user leaves colour on.
     pub(crate) fn colour(&self) -> bool {
         !self.environment.no_color && !self.environment.dumb_terminal
+    }
+
+    /// Whether there is a desktop that can show a browser.
+    pub(crate) fn has_desktop(&self) -> bool {
+        self.environment.desktop
     }
 
     /// Filter of the developer's log, from DAGOP_LOG.

@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod diagnostic;
 mod error;
+mod explore;
 mod json;
 mod operations;
 mod output;

@@ -253,7 +253,7 @@ fn authorized(headers: &HeaderMap, token: &Token) -> bool {
 }
 
 /// Compares in a time that does not depend on where the first difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len()
         && a.iter()
             .zip(b)
