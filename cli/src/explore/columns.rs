@@ -5,11 +5,13 @@
 //! cache map) is only with the vertex. Moments are milliseconds since the Unix epoch.
 
 use dagop::event::ScopeInput;
-use dagop::ledger::{BuildRow, DagOpKind, Outcome, VertexKind};
+use dagop::ledger::{
+    BuildRow, ContentRow, DagOpKind, LayerRow, Outcome, RecordRow, SourceRow, VertexKind,
+};
 use dagop::report::{Report, Summary};
 use serde::Serialize;
 
-use super::graph::{self, Edges};
+use super::graph::{self, Edges, Operations, Positions};
 
 /// All of a build.
 #[derive(Debug, Serialize)]
@@ -19,6 +21,10 @@ pub(super) struct Columns<'a> {
     notices: &'a [String],
     calls: Calls<'a>,
     vertices: Vertices<'a>,
+    /// Layers of results; records name them by position, and each its parent below.
+    layers: &'a [LayerRow],
+    /// What names stood for: image references, repositories, addresses.
+    sources: &'a [SourceRow],
     edges: Edges,
 }
 
@@ -57,17 +63,21 @@ struct Vertices<'a> {
     bytes: Vec<u64>,
     started_ms: Vec<Option<u64>>,
     completed_ms: Vec<Option<u64>>,
+    /// Cache records of its outputs.
+    records: Vec<Vec<&'a RecordRow>>,
+    /// Content of its inputs, as it is keyed by it.
+    contents: Vec<Vec<&'a ContentRow>>,
+    /// Digest of the tree that a local source gave.
+    tree: Vec<Option<&'a str>>,
     /// As for calls.
     reason: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(report: &'a Report) -> Self {
+    pub(super) fn of(report: &'a Report, operations: &Operations) -> Self {
         let positions = graph::positions(report);
         let mut calls = Calls::default();
         for call in &report.calls {
-            let others = call.other_vertices.iter();
-            let others = others.filter_map(|raw| positions.get(raw.as_str()).copied());
             calls.number.push(call.call);
             calls.path.push(&call.path);
             calls.display.push(&call.display);
@@ -78,7 +88,9 @@ impl<'a> Columns<'a> {
             calls.storage_key.push(storage_key);
             calls.scopes.push(&call.scopes);
             calls.vertex.push(graph::vertex_of(call, &positions));
-            calls.other_vertices.push(others.collect());
+            calls
+                .other_vertices
+                .push(graph::positions_of(&call.other_vertices, &positions));
             calls.bytes.push(call.bytes);
             calls.started_ms.push(call.started_ms);
             calls.finished_ms.push(call.finished_ms);
@@ -100,13 +112,40 @@ impl<'a> Columns<'a> {
             vertices.completed_ms.push(vertex.completed_ms);
             vertices.reason.push(None);
         }
+        vertices.add_cache(report, &positions);
         Self {
             build: &report.build,
             summary: &report.summary,
             notices: &report.notices,
             calls,
             vertices,
-            edges: graph::edges(report, &positions),
+            layers: &report.cache.layers,
+            sources: &report.cache.sources,
+            edges: graph::edges(report, &positions, operations),
+        }
+    }
+}
+
+impl<'a> Vertices<'a> {
+    fn add_cache(&mut self, report: &'a Report, positions: &Positions<'_>) {
+        let at = |raw: &str| positions.get(raw).map(|at| *at as usize);
+        self.records = vec![Vec::new(); self.raw.len()];
+        self.contents = vec![Vec::new(); self.raw.len()];
+        self.tree = vec![None; self.raw.len()];
+        for record in &report.cache.records {
+            if let Some(at) = at(&record.vertex) {
+                self.records[at].push(record);
+            }
+        }
+        for content in &report.cache.contents {
+            if let Some(at) = at(&content.vertex) {
+                self.contents[at].push(content);
+            }
+        }
+        for tree in &report.cache.trees {
+            if let Some(at) = at(&tree.vertex) {
+                self.tree[at] = Some(&tree.listing);
+            }
         }
     }
 }

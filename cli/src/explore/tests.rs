@@ -8,7 +8,7 @@ use dagop::event::{
     PlannedVertex, VertexUpdate,
 };
 use dagop::ledger::{
-    BuildState, CallRow, DagOpKind, Ledger, Outcome, VertexKind, VertexRow, path_in,
+    BuildState, CacheRows, CallRow, DagOpKind, Ledger, Outcome, VertexKind, VertexRow, path_in,
 };
 use dagop::report::Summary;
 use serde_json::Value;
@@ -50,6 +50,7 @@ pub(super) fn report(steps: &[CallRow]) -> Report {
         call.path = format!("{}.{}", call.parent.unwrap_or_default(), call.path);
         call.vertex = Some(raw.clone());
         vertices.push(VertexRow {
+            number,
             raw,
             canonical: call.canonical.clone(),
             name: call.display.clone(),
@@ -70,6 +71,7 @@ pub(super) fn report(steps: &[CallRow]) -> Report {
         wall_ms: Some(600),
     };
     let build = BuildRow {
+        number: Some(1),
         id: "0123456789abcdef".into(),
         state: BuildState::Succeeded,
         started_ms: 900,
@@ -84,6 +86,7 @@ pub(super) fn report(steps: &[CallRow]) -> Report {
         summary,
         calls,
         vertices,
+        cache: CacheRows::default(),
         notices: Vec::new(),
     }
 }
@@ -124,6 +127,7 @@ async fn record(state: &FilePath, text: &str) -> String {
         name: text.into(),
         kind: VertexKind::Exec,
         predicted_cache_map: None,
+        operation: None,
     };
     recorder.observe(&Event::Lowered(Lowered {
         call: 2,

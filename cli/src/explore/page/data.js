@@ -31,7 +31,9 @@ export class Build {
     this.row = json.build;
     this.summary = json.summary;
     this.notices = json.notices;
+    this.sources = json.sources;
     const zero = json.build.started_ms;
+    json.vertices.layers = json.layers;
     this.calls = new Calls(json.calls, json.vertices, json.edges.calls, zero);
     this.vertices = new Vertices(json.vertices, json.calls, json.edges.vertices, zero);
   }
@@ -164,5 +166,23 @@ function vertexKeys(vertices, at) {
   if (vertices.canonical[at] === vertices.raw[at]) keys.length = 1;
   else if (vertices.canonical[at] === null) keys.shift();
   keys.push(["Cache map", vertices.cache_map[at]]);
+  if (vertices.tree[at]) keys.push(["Tree of the source", vertices.tree[at]]);
+  for (const { input, record, evidence } of vertices.contents[at]) {
+    keys.push([`Content of input ${input + 1}, ${evidence}`, record]);
+  }
+  for (const record of vertices.records[at]) keys.push(...recordKeys(vertices.layers, record));
+  return keys;
+}
+
+// A cache record and, where it is known, the layer on top of its result.
+function recordKeys(layers, { output, evidence, digest, canonical, layer }) {
+  const which = `of output ${output + 1}, ${evidence}`;
+  const keys = [[`Record ${which}`, digest]];
+  if (canonical) keys.push([`Record with its links ${which}`, canonical]);
+  const top = layer === null ? null : layers[layer];
+  if (!top) return keys;
+  keys.push([`Layer ${which}`, top.blob]);
+  if (top.diff_id) keys.push([`Diff id ${which}`, top.diff_id]);
+  if (top.chain_id) keys.push([`Chain id ${which}`, top.chain_id]);
   return keys;
 }
