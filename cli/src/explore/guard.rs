@@ -126,7 +126,7 @@ impl Guard {
                 "There is nothing to change here.",
             ));
         }
-        if !self.from_our_page(headers) {
+        if !self.is_from_our_page(headers) {
             let sentence = "The data of this page is for this page only.";
             return Some((StatusCode::FORBIDDEN, sentence));
         }
@@ -145,7 +145,7 @@ impl Guard {
         None
     }
 
-    fn from_our_page(&self, headers: &HeaderMap) -> bool {
+    fn is_from_our_page(&self, headers: &HeaderMap) -> bool {
         let ours = |origin: &str| {
             let host = origin.strip_prefix("http://");
             host.is_some_and(|host| self.hosts.iter().any(|known| known == host))
