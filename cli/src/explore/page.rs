@@ -61,6 +61,28 @@ mod tests {
         }
     }
 
+    /// A new word would be shown as unknown.
+    #[test]
+    fn every_outcome_has_a_letter_and_a_colour() {
+        let (outcomes, style) = (
+            include_str!("page/outcome.js"),
+            include_str!("page/style.css"),
+        );
+        for outcome in dagop::ledger::Outcome::ALL {
+            let (word, colour) = (outcome.as_str(), outcome.as_str().replace(' ', "-"));
+            let entries = [format!("  {word}: ["), format!("  \"{word}\": [")];
+            assert!(
+                entries.iter().any(|entry| outcomes.contains(entry)),
+                "{word}"
+            );
+            assert_eq!(
+                style.matches(&format!("--{colour}: #")).count(),
+                2,
+                "{word}: light and dark"
+            );
+        }
+    }
+
     /// The policy would refuse these, and the page would be broken in a browser only.
     #[test]
     fn no_file_holds_what_the_policy_forbids() {

@@ -10,6 +10,7 @@ export const OUTCOMES = {
   resolved: ["R", "square", "A remote source: the daemon resolved it, and fetched what it did not have."],
   cached: ["C", "circle", "The daemon loaded its result from its cache and ran nothing."],
   hit: ["H", "circle", "The engine's result cache had the value; the daemon was not asked."],
+  recalled: ["M", "circle", "An earlier run had computed and kept the value; the daemon was not asked."],
   joined: ["J", "circle", "The engine found the same call in flight and waited for it."],
   computed: ["P", "diamond", "The engine computed the value by itself; no vertex exists for it."],
   "not needed": ["N", "diamond", "Nothing asked for its result, or what asked for it was cached."],
