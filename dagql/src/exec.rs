@@ -21,19 +21,23 @@ use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
 use crate::call::{self, Asked, Caller};
-use crate::query::{self, Document, FieldId, Operation, SetId, Target};
+use crate::query::{self, Document, FieldId, SetId, Target};
 use crate::schema::{FieldDef, Role};
 use crate::{
-    Error, Location, Object, PathSegment, Request, Response, ResponsePath, TypeRef, Value,
+    Error, Location, Object, PathSegment, Request, Response, ResponsePath, Schema, Session,
+    TypeRef, Value,
 };
 
 mod answer;
+mod known;
 mod plan;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests;
 
 pub use answer::{ANSWER_BYTES_MAX, ANSWER_NODES_MAX};
 use answer::{Answer, NodeId};
+pub(crate) use known::Known;
+use known::Read;
 use plan::Plan;
 pub use plan::SELECTIONS_MAX;
 
@@ -45,29 +49,52 @@ const ERRORS_MAX: usize = 100;
 
 /// Answers a request.
 pub(crate) async fn execute(caller: Caller, request: Request) -> Response {
-    let schema = caller.session.schema().clone();
-    let mut document = match query::parse(&schema, &request.query).await {
-        Ok(document) => document,
+    let read = match read(&caller.session, &request.query).await {
+        Ok(read) => read,
         Err(errors) => return Response::failed(errors),
     };
-    let planned = choose(&mut document, request.operation_name()).and_then(|operation| {
-        let given = request.variables.as_ref();
-        let values = query::variables::values(&schema, &document, &operation, given)?;
-        plan::plan(&schema, document, &operation, values)
-    });
-    match planned {
+    match planned(caller.session.schema(), &read, &request) {
         Ok(plan) => {
             let variables = request.variables.unwrap_or_default();
-            Execution::new(caller, Arc::new(plan), variables)
-                .run()
-                .await
+            Execution::new(caller, plan, variables).run().await
         }
         Err(error) => Response::failed(vec![error]),
     }
 }
 
-/// Takes the operation to run out of the document.
-fn choose(document: &mut Document, name: Option<&str>) -> Result<Operation, Error> {
+/// The document of a text: one that the session sent before, or a new one.
+async fn read(session: &Session, text: &str) -> Result<Arc<Read>, Vec<Error>> {
+    let key = Known::key(text);
+    if let Some(known) = key.and_then(|key| session.known().get(&key)) {
+        return Ok(known);
+    }
+    let read = Read::new(query::parse(session.schema(), text).await?);
+    if let Some(key) = key {
+        session.known().keep(key, Arc::clone(&read));
+    }
+    Ok(read)
+}
+
+/// The plan of the operation that a request chooses.
+fn planned(schema: &Schema, read: &Read, request: &Request) -> Result<Arc<Plan>, Error> {
+    let document = &read.document;
+    let index = choose(document, request.operation_name())?;
+    if let Some(plan) = read.plans[index].get() {
+        return Ok(Arc::clone(plan));
+    }
+    let operation = &document.operations[index];
+    let given = request.variables.as_ref();
+    let values = query::variables::values(schema, document, operation, given)?;
+    let plan = Arc::new(plan::plan(schema, Arc::clone(document), operation, values)?);
+    if operation.variables.is_empty() {
+        // Somebody else may have been faster, with the same plan.
+        let _ = read.plans[index].set(Arc::clone(&plan));
+    }
+    Ok(plan)
+}
+
+/// The index of the operation to run.
+fn choose(document: &Document, name: Option<&str>) -> Result<usize, Error> {
     let operations = &document.operations;
     let index = match name {
         None if operations.len() == 1 => Some(0),
@@ -77,7 +104,7 @@ fn choose(document: &mut Document, name: Option<&str>) -> Result<Operation, Erro
             .position(|operation| operation.name.as_deref() == Some(name)),
     };
     if let Some(index) = index {
-        return Ok(document.operations.swap_remove(index));
+        return Ok(index);
     }
     let names: Vec<&str> = operations
         .iter()

@@ -74,6 +74,7 @@ pub struct Session {
     key: SessionKey,
     closed: CancellationToken,
     portables: Portables,
+    known: exec::Known,
 }
 
 impl Session {
@@ -86,6 +87,7 @@ impl Session {
             key,
             closed: CancellationToken::new(),
             portables: Portables::default(),
+            known: exec::Known::default(),
         })
     }
 
@@ -199,6 +201,11 @@ impl Session {
     /// The server.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// The documents sent last.
+    pub(crate) fn known(&self) -> &exec::Known {
+        &self.known
     }
 
     pub(crate) fn cache(&self) -> &Cache {

@@ -32,7 +32,7 @@ pub(crate) type Arguments = Arc<[(Arc<str>, Literal)]>;
 /// An operation that is ready to execute.
 pub(crate) struct Plan {
     pub(crate) schema: Schema,
-    pub(crate) document: Document,
+    pub(crate) document: Arc<Document>,
     pub(crate) root: SetId,
     pub(crate) variables: Variables,
     arguments: HashMap<FieldId, Arguments>,
@@ -48,7 +48,7 @@ pub(crate) type Group = Vec<FieldId>;
 /// A conflict, a malformed argument or condition, or too many selections; located.
 pub(crate) fn plan(
     schema: &Schema,
-    document: Document,
+    document: Arc<Document>,
     operation: &Operation,
     variables: Variables,
 ) -> Result<Plan, Error> {
