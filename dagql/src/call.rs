@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::FlightId;
-use crate::id::{ArgSpec, Argument, Call, canonical_arguments};
+use crate::id::{Argument, Call, canonical_arguments};
 use crate::policy::{self, CacheDirective};
 use crate::schema::{FieldDef, Resolver, Role};
 use crate::{Args, Error, Id, Literal, Object, ResponsePath, Session, Value, View, coerce};
@@ -162,16 +162,7 @@ fn prepare(
     given: Vec<(Arc<str>, Literal)>,
     asked: Asked<'_>,
 ) -> Result<Prepared, Error> {
-    let specs: Vec<ArgSpec<'_>> = field
-        .args
-        .iter()
-        .map(|arg| ArgSpec {
-            name: &arg.name,
-            default: arg.default.as_ref(),
-            sensitive: arg.sensitive,
-        })
-        .collect();
-    let canonical = canonical_arguments(&specs, given)
+    let canonical = canonical_arguments(&field.specs(), given)
         .map_err(|error| Error::input(error.to_string()).context(&field.name))?;
     let args = complete(&field, &canonical);
     let implicit = policy::implicit_inputs(session, &field, receiver, &args, asked.directive)

@@ -9,7 +9,7 @@
 //! | Boolean | boolean; `"true"`, `"false"` |
 //! | String | string |
 //! | enum | member, bare or quoted; an alias becomes its member |
-//! | `<T>ID` | encoded ID of a `T`, verified; or an ID |
+//! | `<T>ID`, `ID` | encoded ID of a `T`, or of anything, verified; or an ID. A genuine Dagger ID is made one of ours, or refused where its digests cannot be recomputed |
 //! | other scalars | string, normalised by the scalar |
 //! | list | list; a single value counts as a list of one |
 //! | input object | object; missing fields take their defaults |
@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::digest::scheme::Scheme;
+use crate::id::{Call, canonical_arguments};
 use crate::query::suggest::suggestion;
-use crate::schema::{ArgDef, FieldDef, InputDef, ScalarDef, ScalarKind, TypeDef};
+use crate::schema::{ArgDef, FieldDef, InputDef, QUERY, ScalarDef, ScalarKind, TypeDef};
 use crate::{Error, Id, LITERAL_DEPTH_MAX, Literal, Schema, TypeRef, wire};
 
 type Types = IndexMap<Arc<str>, TypeDef>;
@@ -146,7 +146,7 @@ fn value_at(types: &Types, ty: &TypeRef, value: Literal, depth: usize) -> Result
         return Ok(Literal::List(items.collect::<Result<_, _>>()?));
     }
     match types.get(ty.name()) {
-        Some(TypeDef::Scalar(def)) => scalar(def, value),
+        Some(TypeDef::Scalar(def)) => scalar(types, def, value),
         Some(TypeDef::Enum(def)) => match &value {
             Literal::Enum(name) | Literal::String(name) => match def.canonical(name) {
                 Some(member) => Ok(Literal::Enum(member)),
@@ -206,7 +206,7 @@ fn input(types: &Types, def: &InputDef, given: Named, depth: usize) -> Result<Li
 /// Integers up to here are exact in a float.
 const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
-fn scalar(def: &ScalarDef, value: Literal) -> Result<Literal, Error> {
+fn scalar(types: &Types, def: &ScalarDef, value: Literal) -> Result<Literal, Error> {
     let converted = match (&def.kind, &value) {
         (ScalarKind::Int, Literal::Int(_))
         | (ScalarKind::Float, Literal::Float(_))
@@ -226,8 +226,10 @@ fn scalar(def: &ScalarDef, value: Literal) -> Result<Literal, Error> {
             "false" => Some(Literal::Bool(false)),
             _ => None,
         },
-        (ScalarKind::Id(of), Literal::String(text)) => return decode(of.as_deref(), text),
-        (ScalarKind::Id(of), Literal::Id(id)) => return checked_id(of.as_deref(), id.clone()),
+        (ScalarKind::Id(of), Literal::String(text)) => return decode(types, of.as_deref(), text),
+        (ScalarKind::Id(of), Literal::Id(id)) => {
+            return checked_id(types, of.as_deref(), id.clone());
+        }
         (ScalarKind::Custom(None), Literal::String(_)) => Some(value.clone()),
         (ScalarKind::Custom(Some(coerce)), Literal::String(text)) => {
             return match coerce(text) {
@@ -257,16 +259,16 @@ fn exact_float(int: i64) -> Option<Literal> {
 }
 
 /// Decodes and verifies an encoded ID.
-fn decode(of: Option<&str>, text: &str) -> Result<Literal, Error> {
+fn decode(types: &Types, of: Option<&str>, text: &str) -> Result<Literal, Error> {
     if text.is_empty() {
         return Err(Error::input("cannot decode empty string as ID"));
     }
     let decoded = wire::decode(text)
         .map_err(|error| Error::input(format!("cannot decode the ID: {error}")))?;
-    checked_id(of, decoded.id)
+    checked_id(types, of, decoded.id)
 }
 
-fn checked_id(of: Option<&str>, id: Id) -> Result<Literal, Error> {
+fn checked_id(types: &Types, of: Option<&str>, id: Id) -> Result<Literal, Error> {
     if let Some(of) = of
         && id.ty().name() != of
     {
@@ -275,11 +277,41 @@ fn checked_id(of: Option<&str>, id: Id) -> Result<Literal, Error> {
             id.ty().name()
         )));
     }
-    // A genuine Dagger ID enters under our own digest rules, or one object would have two names.
-    Ok(Literal::Id(match id.scheme() {
-        Scheme::Blake3 => id,
-        _ => id.rehash(Scheme::Blake3),
-    }))
+    // A genuine Dagger ID enters under our own rules, or one object would have two names.
+    let adopted = id.adopt(|receiver, call| canonical(types, receiver, call));
+    Ok(Literal::Id(adopted.map_err(|error| {
+        Error::input(format!("an ID of Dagger's: {error}"))
+    })?))
+}
+
+/// A call of a genuine Dagger ID as a query would make it: arguments coerced and defaults written
+/// out, the view left out where it means nothing.
+fn canonical(types: &Types, receiver: Option<&Id>, call: Call) -> Result<Call, Error> {
+    let ty = receiver.map_or(QUERY, |receiver| receiver.ty().name());
+    let fields = types.get(ty).and_then(TypeDef::as_composite);
+    let Some(field) = fields.and_then(|def| def.fields.get(call.field())) else {
+        return Err(Error::input(format!(
+            "type {ty} has no field {}",
+            call.field()
+        )));
+    };
+    let mut given = Named::with_capacity(call.args().len());
+    for argument in call.args() {
+        let Some((_, arg)) = field.arg(argument.name()) else {
+            return Err(unknown_argument(field, argument.name()));
+        };
+        let value = literal(types, &arg.ty, argument.value().clone());
+        let value = value.map_err(|error| error.context(format_args!("argument {}", arg.name)))?;
+        given.push((Arc::clone(&arg.name), value));
+    }
+    require(field, &given, |arg| arg.is_required() && !arg.sensitive)?;
+    let args = canonical_arguments(&field.specs(), given)
+        .map_err(|error| Error::input(error.to_string()))?;
+    let call = call.with_args(args);
+    Ok(match field.records_view {
+        true => call,
+        false => call.with_view(""),
+    })
 }
 
 fn mismatch(expected: &str, got: &Literal) -> Error {

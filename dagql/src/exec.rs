@@ -10,6 +10,26 @@
 //! future contains another one: a query 20,000 calls deep takes no more stack than a flat one.
 //! At most [`STEPS_MAX`] steps run at a time.
 //!
+//! # Where each promise is tested
+//! | promise | test |
+//! |---|---|
+//! | aliases | `exec::tests::a_chain_with_aliases_and_typename` |
+//! | null | `exec::tests::null_is_allowed_where_the_type_says_so` |
+//! | siblings in parallel | `exec::tests::siblings_run_in_parallel` |
+//! | path of a list element's error, all errors | `exec::tests::every_failure_is_reported_in_document_order_and_there_is_no_data` |
+//! | extensions of errors | `exec::tests::a_resolvers_extensions_reach_the_client` |
+//! | duplicate keys merged, `@skip`, inline fragments, one of several operations | `exec::tests::{fields_with_one_key_are_one_call_with_merged_selections, fragments_variables_and_conditions}` |
+//! | a panic fails its call only | `exec::tests::a_panic_fails_its_own_call_only` |
+//! | a view's own definitions, the last one wins | `schema::view_tests::each_version_sees_its_own_definition_and_the_last_installed_wins` |
+//! | viewed and other calls in IDs | `schema::view_tests::{a_view_is_recorded_only_where_the_call_needs_it, a_call_is_loaded_in_the_view_it_records}` |
+//! | internal arguments | `query::tests::unknown_names_are_located_and_suggested` |
+//! | an ID of another type | `schema::view_tests::a_loader_refuses_the_id_of_another_type` |
+//! | list elements are replayed | `exec::tests::list_elements_have_ids_of_their_own` |
+//! | loading keeps the scope | `cache::load_tests::an_id_of_another_client_is_a_hit_while_cached_and_refused_afterwards` |
+//! | a result under its own ID | `cache::tests::a_result_is_found_by_the_id_it_came_with` |
+//! | genuine Dagger IDs | `query::tests::a_genuine_dagger_id_names_the_same_object_as_ours` |
+//!
+//! # Failure
 //! A failed step closes nothing; the others run to their end, because their work is cached and the
 //! next attempt will need it. Then all errors are reported, in document order, and no data.
 

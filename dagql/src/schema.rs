@@ -29,6 +29,7 @@ use std::sync::Arc;
 use apollo_compiler::validation::Valid;
 use indexmap::IndexMap;
 
+use crate::id::ArgSpec;
 use crate::{Digest, Id, TypeRef, View};
 
 mod build;
@@ -44,6 +45,7 @@ mod types;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod view_tests;
 
+pub(crate) use build::QUERY;
 pub use build::SchemaBuilder;
 use description::Description;
 use family::Family;
@@ -138,6 +140,17 @@ pub(crate) struct FieldDef {
 }
 
 impl FieldDef {
+    /// The arguments as call IDs need them.
+    pub(crate) fn specs(&self) -> Vec<ArgSpec<'_>> {
+        let args = self.args.iter();
+        args.map(|arg| ArgSpec {
+            name: &arg.name,
+            default: arg.default.as_ref(),
+            sensitive: arg.sensitive,
+        })
+        .collect()
+    }
+
     /// The argument of this name, with its position in the schema's order.
     pub(crate) fn arg(&self, name: &str) -> Option<(usize, &ArgDef)> {
         self.args

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use crate::digest::scheme::Scheme;
 use crate::testing::{Lab, data, errors, run, schema, server, session, shared_server};
-use crate::{CacheStats, Kind, Request};
+use crate::{CacheStats, Call, Digest, Id, Kind, Request, TypeRef};
 use tokio_util::sync::CancellationToken;
 
 async fn refused(query: &str) -> Vec<String> {
@@ -435,6 +436,51 @@ async fn ids_as_arguments_are_decoded_and_checked() {
         )
         .await;
         assert!(found[0].contains("cannot decode the ID"), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_genuine_dagger_id_names_the_same_object_as_ours() {
+    let lab = Arc::new(Lab::default());
+    let session = session(&server(&lab), "s");
+    let text = |scheme| {
+        let ty: TypeRef = "Text!".parse().expect("a type");
+        let made = Call::new("text", ty.clone()).arg("value", "a");
+        // Dagger writes no defaults, and the view of the client.
+        let appended = Call::new("append", ty)
+            .arg("with", "b")
+            .with_view("v0.19.11");
+        Id::root_under(scheme, made).append(appended)
+    };
+    let ours = data(
+        &session,
+        r#"{ text(value: "a") { append(with: "b") { id } } }"#,
+    )
+    .await;
+    let dagger = text(Scheme::Xxh3V1).encode().expect("short");
+    let query = format!(r#"{{ loadTextFromID(id: "{dagger}") {{ value id }} }}"#);
+    let loaded = data(&session, &query).await["loadTextFromID"].take();
+    assert_eq!(loaded["value"], "ab");
+    assert_eq!(loaded["id"], ours["text"]["append"]["id"]);
+    assert_eq!(lab.runs("append"), 1, "found under the same key");
+    // A digest that somebody assigned cannot be checked, so it names nothing here.
+    let claimed = text(Scheme::Xxh3V1)
+        .with_custom_digest(Digest::parse("xxh3:0011223344556677").expect("a digest"))
+        .expect("allowed under these rules");
+    for (id, reason) in [
+        (claimed, "an ID of Dagger's: the call `Text.append` "),
+        (
+            text(Scheme::Xxh3V1).append(Call::new("nope", "Text!".parse().expect("a type"))),
+            "the call `Text.nope`: type Text has no field nope",
+        ),
+    ] {
+        let id = id.encode().expect("short");
+        let query = format!(r#"{{ loadTextFromID(id: "{id}") {{ value }} }}"#);
+        let found = errors(&session, &query).await;
+        assert!(
+            found[0].starts_with("1:18 loadTextFromID: argument id: ") && found[0].contains(reason),
+            "{found:?}"
+        );
     }
 }
 

@@ -17,7 +17,7 @@ use crate::digest::scheme::Scheme;
 use crate::{CachePolicy, View, Visible};
 
 /// Name of the query root.
-const QUERY: &str = "Query";
+pub(crate) const QUERY: &str = "Query";
 
 /// Name of the interface of all objects with an ID.
 const NODE: &str = "Node";
