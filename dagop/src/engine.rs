@@ -225,6 +225,7 @@ impl Engine {
             environment: process_environment(),
             shared_key: copies.shared_key(&self.client_id),
             copies: Arc::new(copies),
+            stat_cache: self.options.state_dir.join("stat-cache"),
             dump_llb: options.dump_llb,
             cache_imports: options.cache_imports,
             cache_exports: options.cache_exports,

@@ -78,6 +78,8 @@ pub struct BuildSessionOptions {
     pub shared_key: String,
     /// What the daemon was sent of them.
     pub(crate) copies: Arc<Copies>,
+    /// Folder of what local files were hashed to.
+    pub(crate) stat_cache: PathBuf,
     /// Where the last definition that was solved is written.
     pub dump_llb: Option<PathBuf>,
     /// Caches that every solve may read.
@@ -162,7 +164,10 @@ impl BuildSession {
         };
         let secrets = SecretStore::new(Arc::clone(&options.environment), options.workdir.clone());
         let providers = Providers {
-            local_trees: Arc::new(LocalTrees::new(Arc::clone(&options.copies))),
+            local_trees: Arc::new(LocalTrees::new(
+                Arc::clone(&options.copies),
+                options.stat_cache.clone(),
+            )),
             secrets: Arc::new(secrets),
             auth: Arc::new(auth),
             ssh: Arc::default(),

@@ -219,12 +219,12 @@ impl PathKind {
     }
 }
 
+/// Finds the tree of an object that holds a path, and the path in it.
+pub(crate) type Locate = fn(&Object, &str) -> Result<(Tree, String), GraphqlError>;
+
 /// The internal field `kind`: what is at an absolute path, `file` or `directory`. It is a call of
 /// its own so that later runs recall it, and reach what is behind the path without the daemon.
-/// `locate` finds the tree of the receiver that holds the path, and the path in it.
-pub(crate) fn kind_field(
-    locate: fn(&Object, &str) -> Result<(Tree, String), GraphqlError>,
-) -> Field {
+pub(crate) fn kind_field(locate: Locate) -> Field {
     Field::new("kind", "String!")
         .doc("What is at a path.")
         .arg(Arg::new("path", "String!").doc("Absolute path."))

@@ -20,6 +20,7 @@
 //! The comparison is repeated only after another transfer.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dagql::{Digest, Sighting, scheme::Scheme};
@@ -31,6 +32,7 @@ use crate::copies::Copies;
 /// The directories a session offers, and what became of their transfers.
 pub(crate) struct LocalTrees {
     copies: Arc<Copies>,
+    hashing: Options,
     offered: LocalDirs,
     transfers: Mutex<HashMap<String, Transfers>>,
 }
@@ -45,10 +47,14 @@ struct Transfers {
 }
 
 impl LocalTrees {
-    /// Nothing offered yet.
-    pub(crate) fn new(copies: Arc<Copies>) -> Self {
+    /// Nothing offered yet. What files were hashed to is remembered in the folder `stat_cache`.
+    pub(crate) fn new(copies: Arc<Copies>, stat_cache: PathBuf) -> Self {
         Self {
             copies,
+            hashing: Options {
+                cache: Some(stat_cache),
+                ..Options::default()
+            },
             offered: LocalDirs::new(),
             transfers: Mutex::default(),
         }
@@ -127,7 +133,7 @@ impl HostTree {
 
     fn look(&self) -> Option<Seen> {
         let begun = self.trees.transfers(&self.name).begun;
-        let hashed = context::hash(&self.source, &Options::default());
+        let hashed = context::hash(&self.source, &self.trees.hashing);
         let hashed = hashed.and_then(|context| Ok((context.root_digest()?, context.fingerprint)));
         let (tree, fingerprint) = match hashed {
             Ok(hashed) => hashed,
@@ -192,7 +198,10 @@ mod tests {
             let folder = tempfile::tempdir().expect("creates");
             std::fs::create_dir(folder.path().join("src")).expect("creates");
             std::fs::write(folder.path().join("src/a"), "one").expect("writes");
-            let trees = Arc::new(LocalTrees::new(Arc::new(Copies::open(folder.path(), "w"))));
+            let trees = Arc::new(LocalTrees::new(
+                Arc::new(Copies::open(folder.path(), "w")),
+                folder.path().join("stat"),
+            ));
             let name = folder.path().join("src").display().to_string();
             trees.offer(&name, LocalDir::new(&name));
             Self {

@@ -19,6 +19,7 @@ use dagql::{
     Arg, Cache, CallInfo, Field, Finished, ObjectData, ObjectType, Observer, Outcome, Request,
     Schema, Server, SessionOptions, ValueLimits, ValueStore,
 };
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The variable that tells the child where its database is.
@@ -121,22 +122,24 @@ fn child() {
     };
     runtime().block_on(async {
         let server = server(&file, &Arc::default());
-        let clients = (0..CLIENTS).map(|client| {
-            let server = server.clone();
-            tokio::spawn(async move {
-                loop {
-                    let number = random() % NUMBERS;
-                    let answer = ask(&server, &client.to_string(), number).await;
-                    let mut out = std::io::stdout().lock();
-                    writeln!(out, "given {number} {answer}").unwrap();
-                    out.flush().unwrap();
-                }
-            })
-        });
-        for client in clients.collect::<Vec<_>>() {
-            client.await.unwrap();
+        let mut clients = JoinSet::new();
+        for client in 0..CLIENTS {
+            clients.spawn(serve_client(server.clone(), client.to_string()));
         }
+        // Clients have no end; one that panics ends the process.
+        clients.join_next().await.unwrap().unwrap();
     });
+}
+
+/// Asks for numbers and says what it was given, until the process is killed.
+async fn serve_client(server: Server, name: String) {
+    loop {
+        let number = random() % NUMBERS;
+        let answer = ask(&server, &name, number).await;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "given {number} {answer}").unwrap();
+        out.flush().unwrap();
+    }
 }
 
 /// Runs the child for a while, kills it, and returns what it had told its clients.

@@ -341,7 +341,7 @@ fn a_damaged_lost_or_strange_file_is_a_slower_run() {
         Connection::open(&file)
             .unwrap()
             .execute_batch(text)
-            .unwrap()
+            .unwrap();
     };
 
     sql("UPDATE call_values SET value = x'00'");
