@@ -75,6 +75,14 @@ fn fan(size: usize) -> Output {
     level.pop().flatten().expect("there is at least one file")
 }
 
+fn grow(shape: &str, size: usize) -> Output {
+    match shape {
+        "chain" => chain(size),
+        "diamonds" => diamonds(size),
+        _ => fan(size),
+    }
+}
+
 fn median(definition: &Definition) -> Duration {
     let mut times: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
@@ -109,12 +117,10 @@ fn main() {
         "{:<10}  {:>9}  {:>10}  {:>10}",
         "SHAPE", "VERTICES", "MS", "US/VERTEX"
     );
-    let shapes: [(&str, fn(usize) -> Output); 3] =
-        [("chain", chain), ("diamonds", diamonds), ("fan", fan)];
-    for (name, grow) in shapes {
+    for name in ["chain", "diamonds", "fan"] {
         let mut points = Vec::new();
         for size in SIZES {
-            let definition = Definition::marshal(Some(&grow(size)), &Constraints::default());
+            let definition = Definition::marshal(Some(&grow(name, size)), &Constraints::default());
             let vertices = definition.def.len() - 1;
             let milliseconds = median(&definition).as_secs_f64() * 1e3;
             points.push((vertices as f64, milliseconds));

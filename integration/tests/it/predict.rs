@@ -207,8 +207,22 @@ async fn run(lab: &Lab, seed: u64, minor: u32) -> anyhow::Result<Outcome> {
     } else if differences.is_empty() {
         Outcome::Equal(in_order(ours) == in_order(theirs))
     } else {
-        Outcome::Different(differences)
+        Outcome::Different([differences, steps(&prediction)].concat())
     })
+}
+
+/// The graph in words, for whoever has to find out what is different.
+fn steps(prediction: &Prediction) -> Vec<String> {
+    let vertices = prediction.vertices.iter().enumerate();
+    vertices
+        .map(|(at, vertex)| {
+            let inputs = vertex.inputs.iter();
+            let inputs: Vec<String> = inputs
+                .map(|input| format!("{}@{}", input.vertex, input.output))
+                .collect();
+            format!("{at}: {} of [{}]", vertex.name, inputs.join(" "))
+        })
+        .collect()
 }
 
 /// The records with links of one position in order of their selectors, which is arbitrary.

@@ -119,7 +119,13 @@ impl Lab {
         solve.evaluate = true;
         let result = build.solve(solve).await?;
         let mut root = Meta::new(Kind::Dir, 0o755);
-        if let Some(reference) = result.reference() {
+        let reference = result
+            .reference()
+            .filter(|reference| !reference.id().is_empty());
+        if reference.is_none() {
+            return Ok(Files::nothing());
+        }
+        if let Some(reference) = reference {
             let stat = build.stat_file(reference, "/").await?;
             (root.mode, root.uid, root.gid) = (stat.permissions, stat.uid, stat.gid);
         }

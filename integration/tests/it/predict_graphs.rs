@@ -2,6 +2,8 @@
 //!
 //! A graph is grown step by step from local directories, an image and scratch. A value is an output
 //! with the paths that are known to exist in it, so that most steps succeed.
+//!
+//! Long because each operation is a function of its own and all of them grow the same graph.
 
 use std::net::{IpAddr, Ipv4Addr};
 

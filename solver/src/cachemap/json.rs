@@ -363,12 +363,13 @@ fn owner(owner: Option<&pb::ChownOpt>, profile: Profile) -> Option<Object> {
     })
 }
 
-/// Go's type marshals itself; its name for a number changed with v0.17.
+/// A user or group. Go's type writes itself, with a spelling of its own; in v0.17 that was lost, and
+/// Go's names of fields show, zero or not.
 fn user(user: &pb::UserOpt, profile: Profile) -> Object {
-    let by_id = if profile < Profile::V0_17 {
-        "byID"
-    } else {
-        "byId"
+    let (by_name, by_id) = match profile {
+        Profile::V0_17 => ("ByName", "ByID"),
+        older if older < Profile::V0_17 => ("byName", "byID"),
+        _ => ("byName", "byId"),
     };
     let inner = match &user.user {
         Some(pb::user_opt::User::ByName(named)) => {
@@ -376,7 +377,10 @@ fn user(user: &pb::UserOpt, profile: Profile) -> Object {
                 Object::new()
                     .field("name", &named.name)
                     .index("input", named.input, profile);
-            Object::new().always("byName", named)
+            Object::new().always(by_name, named)
+        }
+        Some(pb::user_opt::User::ById(id)) if profile == Profile::V0_17 => {
+            Object::new().always(by_id, *id)
         }
         Some(pb::user_opt::User::ById(id)) => Object::new().field(by_id, *id),
         None => Object::new(),

@@ -22,9 +22,14 @@ pub enum Profile {
     /// vertices keep the digests their client computed; the key of a repository that keeps `.git`
     /// has no ref.
     V0_13,
-    /// v0.17 to v0.24. JSON leaves out zero indexes; the daemon computes vertex digests itself.
+    /// v0.17. JSON leaves out zero indexes, and spells owners in a way of its own; the daemon
+    /// computes vertex digests itself.
     V0_17,
-    /// v0.25. Below a pattern, only links that are matched themselves are followed when content
+    /// v0.18 to v0.20. Owners are spelt as before v0.17, but for one letter.
+    V0_18,
+    /// v0.21 to v0.24. A copy that sets a mode gives it to the directories it makes above, too.
+    V0_21,
+    /// v0.25. What has an input without a record has none itself. Below a pattern, only links that are matched themselves are followed when content
     /// is hashed.
     V0_25,
     /// v0.26 and later. Content selected by a pattern or a filter is hashed with its paths.
@@ -48,7 +53,9 @@ impl Profile {
         match (major, minor) {
             (0, 0..13) => None,
             (0, 13..17) => Some(Self::V0_13),
-            (0, 17..25) => Some(Self::V0_17),
+            (0, 17) => Some(Self::V0_17),
+            (0, 18..21) => Some(Self::V0_18),
+            (0, 21..25) => Some(Self::V0_21),
             (0, 25) => Some(Self::V0_25),
             _ => Some(Self::V0_26),
         }
@@ -78,6 +85,17 @@ impl Profile {
         }
     }
 
+    /// A copy makes missing directories above its target with the mode it sets.
+    pub(crate) fn parents_take_mode(self) -> bool {
+        self >= Self::V0_21
+    }
+
+    /// An output whose last inputs have no record has one without them; later releases export
+    /// none.
+    pub(crate) fn cuts_inputs(self) -> bool {
+        self < Self::V0_25
+    }
+
     /// JSON writes indexes that are zero.
     pub(super) fn writes_zero_indexes(self) -> bool {
         self < Self::V0_17
@@ -95,7 +113,10 @@ mod tests {
             ("v0.13.0", Some(Profile::V0_13)),
             ("0.16.0", Some(Profile::V0_13)),
             ("v0.17.0-rc1", Some(Profile::V0_17)),
-            ("v0.24.9+ds1", Some(Profile::V0_17)),
+            ("v0.17.3", Some(Profile::V0_17)),
+            ("v0.18.0", Some(Profile::V0_18)),
+            ("v0.20.2", Some(Profile::V0_18)),
+            ("v0.24.9+ds1", Some(Profile::V0_21)),
             ("v0.25.2", Some(Profile::V0_25)),
             ("v0.26.0", Some(Profile::V0_26)),
             ("v0.32.2", Some(Profile::V0_26)),

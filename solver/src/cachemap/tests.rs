@@ -508,3 +508,33 @@ fn older_daemons_write_zero_indexes() {
         "a backslash before a b is no backspace"
     );
 }
+
+/// v0.17 lost the type's own JSON: Go's names of fields show, and a zero.
+#[test]
+fn owners_are_spelt_in_three_ways() {
+    let options = MkfileOptions {
+        owner: Some(Owner::ids(5, 0)),
+        ..MkfileOptions::default()
+    };
+    let file = FileOp::new(None)
+        .mkfile("/a", 0o644, "", options)
+        .build(Constraints::default())
+        .unwrap();
+    for (profile, owner) in [
+        (
+            Profile::V0_13,
+            r#"{"user":{"User":{"byID":5}},"group":{"User":{}}}"#,
+        ),
+        (
+            Profile::V0_17,
+            r#"{"user":{"User":{"ByID":5}},"group":{"User":{"ByID":0}}}"#,
+        ),
+        (
+            Profile::V0_18,
+            r#"{"user":{"User":{"byId":5}},"group":{"User":{}}}"#,
+        ),
+    ] {
+        let texts = preimages(file.vertex(), profile, &Facts::default()).unwrap();
+        assert!(texts[0].contains(owner), "{profile:?}: {}", texts[0]);
+    }
+}

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     Digest,
-    cachemap::{CacheMap, ContentSelector},
+    cachemap::{CacheMap, ContentSelector, Profile},
 };
 
 /// Target of the root mount.
@@ -52,6 +52,7 @@ enum Known {
 pub(super) struct Trees<'a> {
     graph: &'a Graph,
     inputs: &'a dyn Inputs,
+    profile: Profile,
     known: HashMap<Edge, Result<Known, Failure>>,
 }
 
@@ -60,7 +61,7 @@ pub(super) fn answers<E>(
     graph: &Graph,
     maps: &[Result<CacheMap, E>],
     inputs: &dyn Inputs,
-    rules: Rules,
+    profile: Profile,
 ) -> Answers {
     let mut wishes: BTreeMap<Edge, Vec<(usize, usize)>> = BTreeMap::new();
     for (vertex, map) in maps.iter().enumerate() {
@@ -71,7 +72,7 @@ pub(super) fn answers<E>(
             }
         }
     }
-    let mut trees = Trees::new(graph, inputs);
+    let mut trees = Trees::new(graph, inputs, profile);
     let mut answers = Answers::new();
     for (edge, wishes) in wishes {
         let files = trees.files(edge);
@@ -80,7 +81,7 @@ pub(super) fn answers<E>(
             selectors.unwrap_or_default()
         });
         let digests: Vec<Result<Digest, Failure>> = match files {
-            Ok(files) => hash(files.as_ref(), asked, rules)
+            Ok(files) => hash(files.as_ref(), asked, profile.rules())
                 .into_iter()
                 .map(|digest| digest.map_err(|reason| (edge, Lack::Content(reason))))
                 .collect(),
@@ -160,10 +161,11 @@ fn joined(parts: &[String]) -> Digest {
 }
 
 impl<'a> Trees<'a> {
-    pub(super) fn new(graph: &'a Graph, inputs: &'a dyn Inputs) -> Self {
+    pub(super) fn new(graph: &'a Graph, inputs: &'a dyn Inputs, profile: Profile) -> Self {
         Self {
             graph,
             inputs,
+            profile,
             known: HashMap::new(),
         }
     }
@@ -205,7 +207,14 @@ impl<'a> Trees<'a> {
             let given = self.inputs.files(&self.graph.output(edge));
             match given {
                 Ok(Some(files)) => {
-                    self.known.insert(edge, Ok(Known::Given(files)));
+                    let known = match files.is_nothing {
+                        true => Known::Made {
+                            root: None,
+                            deletes: false,
+                        },
+                        false => Known::Given(files),
+                    };
+                    self.known.insert(edge, Ok(known));
                 }
                 Err(error) => {
                     self.known
@@ -268,7 +277,7 @@ impl<'a> Trees<'a> {
             }
             Some(pb::op::Op::Exec(_)) => fail(Lack::ExecFiles),
             Some(pb::op::Op::Source(_)) => fail(Lack::SourceFiles),
-            Some(pb::op::Op::Diff(_)) => fail(Lack::Files("it is a difference of layers".into())),
+            Some(pb::op::Op::Diff(diff)) => self.diff(diff, edge),
             Some(pb::op::Op::Build(_)) => fail(Lack::Files("it is a build of its own".into())),
             _ => fail(Lack::Files("it has no such output".into())),
         }
@@ -309,7 +318,10 @@ impl<'a> Trees<'a> {
                     return Err(failure.clone());
                 }
             }
-            let operands = Operands { trees: &trees };
+            let operands = Operands {
+                trees: &trees,
+                parents_take_mode: self.profile.parents_take_mode(),
+            };
             let tree = apply(action, &operands).map_err(stop)?;
             let primary = usize::try_from(action.input).ok();
             let below = primary.is_some_and(|at| deletes.get(at).copied().unwrap_or(true));
@@ -323,6 +335,41 @@ impl<'a> Trees<'a> {
             }
         }
         Err(stop(Stop("it has no such output".to_owned())))
+    }
+
+    /// The difference of a tree to itself is nothing; any other depends on layers.
+    fn diff(&self, diff: &pb::DiffOp, edge: Edge) -> Result<Known, Failure> {
+        let side = |index: Option<i64>| {
+            let at = usize::try_from(index?).ok()?;
+            let input = self.graph.inputs[edge.vertex].get(at)?;
+            Some(self.origin(*input))
+        };
+        let lower = side(diff.lower.as_ref().map(|lower| lower.input));
+        let upper = side(diff.upper.as_ref().map(|upper| upper.input));
+        if lower.is_some() && lower == upper {
+            return Ok(Known::Made {
+                root: None,
+                deletes: false,
+            });
+        }
+        let reason = "it is a difference of layers".to_owned();
+        Err((edge, Lack::Files(reason)))
+    }
+
+    /// The output that an output is handed through from.
+    fn origin(&self, edge: Edge) -> Edge {
+        let mut edge = edge;
+        loop {
+            let op = &self.graph.vertices[edge.vertex].op().op;
+            let hands_through = matches!(
+                op,
+                Some(pb::op::Op::Exec(_) | pb::op::Op::Passthrough(_) | pb::op::Op::Build(_))
+            );
+            match self.needed(edge)[..] {
+                [from] if hands_through => edge = from,
+                _ => return edge,
+            }
+        }
     }
 
     fn merge(&self, edge: Edge, needed: &[Edge]) -> Result<Known, Failure> {

@@ -10,7 +10,7 @@ use std::{
 
 use snapshots::{
     checksum::{self, Checksums, Origin, Rules},
-    tree::{Meta, Tree},
+    tree::{MemTree, Meta, Tree},
 };
 
 use crate::{
@@ -30,6 +30,8 @@ pub struct Files {
     pub owner: Option<(u32, u32)>,
     /// Hashes them without the tree, where only that is possible.
     pub hashes: Option<Hashes>,
+    /// There is no snapshot at all, as for scratch.
+    pub is_nothing: bool,
 }
 
 /// Makes the records of a tree under some rules.
@@ -44,6 +46,7 @@ impl Files {
             origin: Origin::Transfer,
             owner: Some((0, 0)),
             hashes: None,
+            is_nothing: false,
         }
     }
 
@@ -55,6 +58,7 @@ impl Files {
             origin: Origin::Scan,
             owner: None,
             hashes: None,
+            is_nothing: false,
         }
     }
 
@@ -65,6 +69,15 @@ impl Files {
         Self {
             hashes: Some(hashes),
             ..Self::snapshot(Arc::new(Unlisted))
+        }
+    }
+
+    /// The result of an operation that has no snapshot: the difference of a tree to itself.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            is_nothing: true,
+            ..Self::snapshot(Arc::new(MemTree::new()))
         }
     }
 

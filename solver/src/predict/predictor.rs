@@ -43,13 +43,17 @@ const GRAPH_SIZE_MAX: u64 = 64 << 20;
 
 /// The graph with those in its build operations, as far as they are known, and what is missing of
 /// the others by raw digest of the operation.
-fn expand(result: &Output, inputs: &dyn Inputs) -> (Graph, HashMap<Digest, Lack>) {
+fn expand(
+    result: &Output,
+    inputs: &dyn Inputs,
+    profile: Profile,
+) -> (Graph, HashMap<Digest, Lack>) {
     let mut nested = Nested::new();
     let mut missing: HashMap<Digest, Lack> = HashMap::new();
     let mut graph = Graph::new(result, &nested);
     for _ in 0..NESTING_MAX {
         let mut found = false;
-        let mut trees = Trees::new(&graph, inputs);
+        let mut trees = Trees::new(&graph, inputs, profile);
         for (position, input, path) in graph.builds() {
             let digest = graph.vertices[position].digest();
             if missing.contains_key(digest) {
@@ -91,7 +95,7 @@ fn decode(bytes: &[u8]) -> Result<Output, String> {
 
 impl Predictor {
     pub(super) fn new(result: &Output, inputs: &dyn Inputs, profile: Profile) -> Self {
-        let (graph, no_graph) = expand(result, inputs);
+        let (graph, no_graph) = expand(result, inputs, profile);
         let mut lacks = Lacks::default();
         let mut maps = Vec::with_capacity(graph.vertices.len());
         let mut chains = HashMap::new();
@@ -120,7 +124,7 @@ impl Predictor {
             }
             maps.push(map);
         }
-        let answers = contents::answers(&graph, &maps, inputs, profile.rules());
+        let answers = contents::answers(&graph, &maps, inputs, profile);
         let mut contents = HashMap::with_capacity(answers.len());
         for (place, answer) in answers {
             let known =
@@ -141,7 +145,7 @@ impl Predictor {
             maps,
             chains,
             contents,
-            records: Records::default(),
+            records: Records::new(profile.cuts_inputs()),
             keys,
         }
     }

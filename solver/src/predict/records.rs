@@ -6,6 +6,8 @@
 //! with an empty selector. A local directory has none, its key is random; what has an input without
 //! any link has none either.
 //!
+//! Before v0.25, if all inputs from some position on have no link, the record has only those before.
+//!
 //! # Twins
 //! Two outputs whose records have the same digest and, for every input, a common link are one to
 //! the daemon: it runs one of them and hands its result to both. An input is compared by its
@@ -29,6 +31,9 @@ pub(super) struct Keys {
     pub(super) records: Vec<usize>,
     /// What is missing for more.
     pub(super) unknown: Vec<usize>,
+    /// Before v0.25: there was a record that lacks an input in the middle, and was dropped with
+    /// all links to it.
+    pub(super) is_broken: bool,
     /// Equal for outputs that the daemon takes for the same.
     pub(super) class: Option<usize>,
 }
@@ -85,6 +90,8 @@ pub(super) struct Input<'a> {
 
 #[derive(Default)]
 pub(super) struct Records {
+    /// Where the last inputs have no link, the record has only those before, instead of none.
+    cuts_inputs: bool,
     pub(super) records: Vec<Record>,
     roots: HashMap<Digest, usize>,
     twins: HashMap<(Digest, Vec<Look>), usize>,
@@ -93,6 +100,13 @@ pub(super) struct Records {
 }
 
 impl Records {
+    pub(super) fn new(cuts_inputs: bool) -> Self {
+        Self {
+            cuts_inputs,
+            ..Self::default()
+        }
+    }
+
     /// A record without inputs.
     fn root(&mut self, digest: Digest, edge: Option<Edge>) -> usize {
         let at = match self.roots.get(&digest) {
@@ -135,8 +149,8 @@ impl Records {
         let record = self.root(cachemap::record(cache_map, edge.output), Some(edge));
         Keys {
             records: vec![record],
-            unknown: Vec::new(),
             class: Some(record),
+            ..Keys::default()
         }
     }
 
@@ -174,7 +188,7 @@ impl Records {
         let mut looks = Vec::with_capacity(inputs.len());
         let mut unknown = Vec::new();
         let mut images = Vec::new();
-        let mut has_record = true;
+        let mut linked = Vec::with_capacity(inputs.len());
         for (position, input) in inputs.iter().enumerate() {
             let mut of_input: Vec<Link> = Vec::new();
             let mut add = |selector: Option<&Digest>, record| {
@@ -204,13 +218,20 @@ impl Records {
                 }
                 Some(Err(lack)) => missing.push(lack),
             }
-            has_record &= !of_input.is_empty() || !missing.is_empty();
+            linked.push(!of_input.is_empty() || !missing.is_empty());
             unknown.extend(missing.into_iter().map(|lack| (position, lack)));
             links.push(of_input);
             looks.push(look);
         }
-        if !has_record {
-            return Keys::default();
+        if linked.contains(&false) {
+            match self.kept(inputs, &linked) {
+                Ok(0) => return self.without_inputs(edge, cache_map),
+                Ok(kept) => {
+                    links.truncate(kept);
+                    looks.truncate(kept);
+                }
+                Err(keys) => return keys,
+            }
         }
         images.retain(|class| self.images.contains_key(class));
         // An input that is known by nothing has no twin.
@@ -231,9 +252,32 @@ impl Records {
         self.records[record].images.extend(images);
         Keys {
             records: vec![record],
-            unknown: Vec::new(),
             class: Some(record),
+            ..Keys::default()
         }
+    }
+
+    /// How many inputs a record keeps of which some have no link; the keys if there is no record.
+    fn kept(&self, inputs: &[Input<'_>], linked: &[bool]) -> Result<usize, Keys> {
+        if !self.cuts_inputs {
+            return Err(Keys::default());
+        }
+        let was_linked = inputs
+            .iter()
+            .zip(linked)
+            .map(|(input, linked)| *linked || input.keys.is_broken);
+        let kept = was_linked.collect::<Vec<_>>();
+        let kept = kept
+            .iter()
+            .rposition(|linked| *linked)
+            .map_or(0, |at| at + 1);
+        if linked[..kept].contains(&false) {
+            return Err(Keys {
+                is_broken: true,
+                ..Keys::default()
+            });
+        }
+        Ok(kept)
     }
 
     /// Adds the links of a twin.

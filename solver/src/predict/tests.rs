@@ -191,3 +191,51 @@ fn long_chains_cost_no_stack() {
     assert_eq!(prediction.vertices.len(), 20_002);
     assert!(prediction.missing.is_empty());
 }
+
+/// Before v0.25 a merge whose last input has no record is known by those before; later releases
+/// have no record for it. In the middle an input without a record is the end of both.
+#[test]
+fn releases_differ_in_what_an_input_without_a_record_means() {
+    let source = local("context", LocalOptions::default());
+    let file = mkfile(None, "/a", "A");
+    let merged = |inputs: [&Output; 2]| {
+        let inputs = inputs.map(|input| Some(input.clone()));
+        definition(&crate::llb::merge(&inputs, Constraints::default()).unwrap())
+    };
+    let records = |definition: &Definition, profile| {
+        let prediction = predict(definition, &Nothing, profile).unwrap();
+        let top = prediction.vertices.last().unwrap();
+        let own = top.outputs[0].records.first();
+        own.map(|&at| prediction.records[at].inputs.len())
+    };
+    let last = merged([&file, &source]);
+    let first = merged([&source, &file]);
+    let none = merged([&source, &source]);
+    for (definition, before) in [(&last, Some(1)), (&first, None), (&none, Some(0))] {
+        assert_eq!(records(definition, Profile::V0_18), before);
+        assert_eq!(records(definition, Profile::V0_25), None);
+    }
+}
+
+/// The mode that a copy sets is that of directories it makes above its target, from v0.21 on.
+#[test]
+fn releases_differ_in_the_mode_of_directories_that_a_copy_makes() {
+    let options = CopyOptions {
+        create_parents: true,
+        mode: Some(crate::llb::file::CopyMode::Bits(0o600)),
+        ..CopyOptions::default()
+    };
+    let copied = FileOp::new(None)
+        .copy(mkfile(None, "/a", "A"), "/a", "/made/a", options)
+        .build(Constraints::default())
+        .unwrap();
+    let again = definition(&copy(&copied, "/made", None, "/t"));
+    let content = |profile| {
+        let prediction = predict(&again, &Nothing, profile).unwrap();
+        prediction.vertices.last().unwrap().inputs[0]
+            .content
+            .clone()
+    };
+    assert_ne!(content(Profile::V0_18), content(Profile::V0_21));
+    assert_eq!(content(Profile::V0_21), content(Profile::NEWEST));
+}

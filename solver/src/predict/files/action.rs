@@ -29,6 +29,8 @@ pub(super) type Owner = Option<(u32, u32)>;
 pub(in crate::predict) struct Operands<'a> {
     /// By index; `None` is an empty file system, or one that is not known.
     pub(in crate::predict) trees: &'a [Option<Arc<Node>>],
+    /// A copy makes directories above its target with the mode it sets.
+    pub(in crate::predict) parents_take_mode: bool,
 }
 
 impl Operands<'_> {
@@ -63,7 +65,7 @@ pub(in crate::predict) fn apply(
             let source = operands
                 .get(action.secondary_input)
                 .unwrap_or_else(Node::scratch);
-            copy::copy(&mut root, &source, copy, owner)?;
+            copy::copy(&mut root, &source, copy, owner, operands.parents_take_mode)?;
         }
         None => return Err(Stop::new("it has an action of a later release")),
     }

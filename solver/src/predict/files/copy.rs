@@ -34,6 +34,8 @@ struct Look {
     include: Option<PatternMatcher>,
     exclude: Option<PatternMatcher>,
     replace: bool,
+    /// The mode is also that of directories made above the target.
+    parents_take_mode: bool,
 }
 
 /// One entry that is to be copied, or the end of a directory.
@@ -66,6 +68,7 @@ pub(super) fn copy(
     source: &Arc<Node>,
     action: &FileActionCopy,
     owner: Owner,
+    parents_take_mode: bool,
 ) -> Result<(), Stop> {
     if !action.mode_str.is_empty() {
         return Err(Stop::new("it changes modes symbolically"));
@@ -83,6 +86,7 @@ pub(super) fn copy(
         include: matcher(&action.include_patterns)?,
         exclude: matcher(&action.exclude_patterns)?,
         replace: action.always_replace_existing_dest_paths,
+        parents_take_mode,
     };
     let sources = if action.allow_wildcard {
         matches(source, &action.src, action.follow_symlink)?
@@ -174,7 +178,8 @@ fn one(
             show(&from)
         )));
     }
-    let mode = look.mode.map_or(PARENT_MODE, |mode| mode & 0o777);
+    let mode = look.mode.filter(|_| look.parents_take_mode);
+    let mode = mode.map_or(PARENT_MODE, |mode| mode & 0o777);
     let dest = paths::absolute_keeping_slash("/", &action.dest);
     let above = match dest.rsplit_once('/') {
         Some((above, name)) if !name.is_empty() && name != "." => above,
