@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{
-    Config, ConnectionFlags, Environment, ProgressFlags, ServeFlags, SessionFlags,
+    Config, ConnectionFlags, Environment, ProgressFlags, ServeFlags, ServerFlags, SessionFlags,
 };
 use crate::error::USAGE;
 use crate::variables::Variable;
@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Explore(ExploreArgs),
     /// Show what the daemon's cache holds
     Du(DuArgs),
-    /// Manage the values that dagop itself keeps; the daemon's cache is not touched
+    /// The engine's own cache: count it, or delete its values; the daemon's is shown by `du`
     #[command(subcommand)]
     Cache(CacheCommand),
     /// Show the versions of dagop, its API and the daemon
@@ -223,8 +223,20 @@ pub(crate) struct DuArgs {
 /// `dagop cache`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
+    /// Count what is kept on disk, or what a running server holds in memory
+    Stats(CacheStatsArgs),
     /// Delete every value that earlier runs kept, and say how many there were
     Prune(CachePruneArgs),
+}
+
+/// `dagop cache stats`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheStatsArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+    /// Print the counts as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `dagop cache prune`.

@@ -104,6 +104,25 @@ pub(crate) struct ServeFlags {
     pub(crate) token: Option<Token>,
 }
 
+/// Which running `dagop serve` to ask.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServerFlags {
+    /// Address and port of the server
+    #[arg(long, value_name = "ADDR", conflicts_with = "port")]
+    pub(crate) address: Option<SocketAddr>,
+    /// Port of a server on this machine, as SDKs are told it
+    #[arg(long, value_name = "PORT", env = "DAGGER_SESSION_PORT")]
+    pub(crate) port: Option<u16>,
+    /// The server's token
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "DAGGER_SESSION_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<Token>,
+}
+
 /// A secret of the command line: parsed like text, never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Token(String);

@@ -92,6 +92,10 @@ mod tests {
             }
             response
         }
+
+        fn cache_stats(&self) -> dagop::CacheStats {
+            dagop::CacheStats::default()
+        }
     }
 
     async fn check(document: &str, operation: Option<&str>) -> (Value, Vec<(String, Value)>) {

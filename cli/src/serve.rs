@@ -6,6 +6,7 @@
 //! | request | answer |
 //! |---|---|
 //! | executed, with or without errors | 200 |
+//! | `GET /cache/stats`: counts of the result cache | 200 |
 //! | does not parse or does not fit the schema | 422 `application/json`, or 400 for who accepts `application/graphql-response+json` |
 //! | body is not a request | 400; 413 beyond [`BODY_BYTES_MAX`]; 408 after [`BODY_TIME_MAX`] |
 //! | wrong or no token | 401 with a challenge and no body |
@@ -26,10 +27,10 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use base64::Engine as _;
-use dagop::{GraphQlError, Request, Response};
+use dagop::{CacheStats, GraphQlError, Request, Response};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -50,6 +51,9 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Requests worked on at once; more wait.
 const REQUESTS_MAX: usize = 256;
 
+/// Where the counts of the result cache are.
+pub(crate) const STATS_PATH: &str = "/cache/stats";
+
 const JSON: &str = "application/json";
 const GRAPHQL_JSON: &str = "application/graphql-response+json";
 
@@ -61,6 +65,9 @@ pub(crate) trait Queries: Send + Sync + 'static {
         request: Request,
         cancel: CancellationToken,
     ) -> impl Future<Output = Response> + Send;
+
+    /// Counts of the result cache.
+    fn cache_stats(&self) -> CacheStats;
 }
 
 /// An HTTP server over one session.
@@ -92,6 +99,7 @@ impl<Q: Queries> Server<Q> {
         self.cancel = cancel.clone();
         let router = Router::new()
             .route("/query", post(query::<Q>))
+            .route(STATS_PATH, get(stats::<Q>))
             .with_state(Arc::new(self));
         // Answers are written in one piece; waiting to fill a packet would only delay them.
         let listener = listener.tap_io(|stream| {
@@ -105,7 +113,7 @@ impl<Q: Queries> Server<Q> {
             .map_err(|error| CliError::failed(format!("the HTTP server failed: {error}")))
     }
 
-    /// The refusal of a request that may not even be read.
+    /// The refusal of a caller.
     fn refuse(&self, headers: &HeaderMap) -> Option<HttpResponse> {
         match &self.token {
             Some(token) if !authorized(headers, token) => {
@@ -118,6 +126,15 @@ impl<Q: Queries> Server<Q> {
                 return Some(refusal(StatusCode::FORBIDDEN, message));
             }
             _ => {}
+        }
+        None
+    }
+
+    /// The refusal of a query that may not even be read.
+    fn refuse_query(&self, headers: &HeaderMap) -> Option<HttpResponse> {
+        let refused = self.refuse(headers);
+        if refused.is_some() {
+            return refused;
         }
         if !media_type(headers).eq_ignore_ascii_case(JSON) {
             let message = "the body must be of type application/json";
@@ -136,12 +153,22 @@ async fn query<Q: Queries>(
     }
 }
 
+async fn stats<Q: Queries>(
+    State(server): State<Arc<Server<Q>>>,
+    headers: HeaderMap,
+) -> HttpResponse {
+    match server.refuse(&headers) {
+        Some(refused) => refused,
+        None => axum::Json(server.queries.cache_stats()).into_response(),
+    }
+}
+
 async fn answer<Q: Queries>(
     server: &Server<Q>,
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpResponse> {
     let (parts, body) = request.into_parts();
-    if let Some(refused) = server.refuse(&parts.headers) {
+    if let Some(refused) = server.refuse_query(&parts.headers) {
         return Err(refused);
     }
     let closed = |_| {

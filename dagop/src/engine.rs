@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use dagql::{Cache, Request, Response, Schema, Server, ValueLimits, ValueStats, ValueStore};
+use dagql::{
+    Cache, CacheStats, Request, Response, Schema, Server, ValueLimits, ValueStats, ValueStore,
+};
 use solver::backend::CacheBackend;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
@@ -283,6 +285,11 @@ impl EngineSession {
         done
     }
 
+    /// Counts of the engine's result cache, which all its sessions share.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.session.server().cache().stats()
+    }
+
     /// Ends the session: the daemon forgets its results, and the ledger has
     /// every call.
     ///
@@ -344,13 +351,10 @@ fn client_id(state_dir: &Path) -> Result<String, Error> {
     Ok(id)
 }
 
-/// Name of the result cache's file in the state directory.
-const CACHE_FILE: &str = "dagql-cache.db";
-
 /// The result cache with its TTL rows and stored values; a file that cannot be
 /// used is a slower run, never a failed one.
 fn result_cache(state_dir: &Path, daemon: &Daemon, schema: &Schema) -> Cache {
-    let path = state_dir.join(CACHE_FILE);
+    let path = crate::stored::path_in(state_dir);
     let cache = Cache::open(&path).unwrap_or_else(|error| {
         tracing::warn!(%error, "results with a time to live are not kept");
         Cache::in_memory()
@@ -370,7 +374,7 @@ fn result_cache(state_dir: &Path, daemon: &Daemon, schema: &Schema) -> Cache {
 /// # Errors
 /// When the file cannot be written, or belongs to a newer version.
 pub fn prune_values(state_dir: &Path) -> Result<ValueStats, Error> {
-    dagql::prune_values(&state_dir.join(CACHE_FILE)).map_err(|e| Error::input(e.to_string()))
+    dagql::prune_values(&crate::stored::path_in(state_dir)).map_err(|e| Error::input(e.to_string()))
 }
 
 /// What must be the same for a value of an earlier run to be an answer now: the

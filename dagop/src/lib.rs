@@ -40,10 +40,11 @@ pub mod predict;
 pub mod report;
 pub mod salt;
 pub mod session;
+mod stored;
 pub mod vertex;
 
 pub use daemon::{DaemonInfo, WorkerInfo};
-pub use dagql::{Digest, Literal, id, scheme, wire};
+pub use dagql::{CacheStats, Digest, Literal, id, scheme, wire};
 pub use dagql::{Error as GraphQlError, Location, PathSegment, Request, Response};
 pub use engine::{
     DiskRecord, Engine, EngineOptions, EngineSession, SessionOptions, TlsOptions, operation_names,
@@ -51,6 +52,7 @@ pub use engine::{
 };
 pub use error::Error;
 pub use solver::backend::CacheBackend;
+pub use stored::{Stored, stored};
 
 /// The release of Dagger whose API this is; what `Query.version` answers.
 pub const API_VERSION: &str = "v0.19.11";

@@ -66,11 +66,11 @@ impl ObjectData for Node {
 fn schema() -> Schema {
     let mut builder = Schema::builder();
     let at = || Arg::new("at", "Int!");
-    let node = || Field::new("node", "Node!").arg(at());
-    builder.query(node().resolve(|cx, _, _| async move { Ok(cx.object(Node)) }));
+    let link = || Field::new("link", "Node!").arg(at());
+    builder.query(link().resolve(|cx, _, _| async move { Ok(cx.object(Node)) }));
     builder.object(
         ObjectType::new("Node")
-            .field(node().resolve(|cx, _, _| async move { Ok(cx.object(Node)) })),
+            .field(link().resolve(|cx, _, _| async move { Ok(cx.object(Node)) })),
     );
     builder.build().expect("the schema is valid")
 }
@@ -81,7 +81,7 @@ fn at(number: usize) -> Vec<(Arc<str>, Literal)> {
 
 async fn node(session: &Arc<Session>, receiver: &Object, number: usize) -> Object {
     let value = session
-        .select(receiver, "node", at(number), CancellationToken::new())
+        .select(receiver, "link", at(number), CancellationToken::new())
         .await;
     value
         .and_then(Value::into_object)

@@ -4,6 +4,12 @@
 //! tables on disk: the [`rows`], which remember the storage keys of calls with a time to live, and
 //! the [`values`] of calls that mean the same in every process.
 //!
+//! # In memory
+//! A result is found by the call's key, or because it is known to be equal ([`classes`]); it is owned
+//! by the sessions that used it ([`entries`]) and may stay after them, within a budget ([`budget`]);
+//! where an ID alone does not say which result it means, keys and results have a version
+//! ([`version`]). What is promised, and which test shows it, is listed in [`proof`].
+//!
 //! # A call with a time to live
 //! Its result is shared by everybody until the time has passed, and "everybody" includes the next
 //! process. Values cannot outlive the process, but the caches below can: they are addressed with the
@@ -47,6 +53,7 @@ mod load_tests;
 mod model;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod model_tests;
+mod proof;
 pub(crate) mod rows;
 #[cfg(all(test, feature = "shuttle"))]
 mod shuttle_tests;
@@ -65,7 +72,7 @@ pub(crate) use budget::{ENTRY_BYTES, weight};
 pub use database::RowError;
 pub(crate) use flights::{FlightId, Ticket};
 pub(crate) use key::Key;
-pub use rows::{Row, Rows, SqliteRows};
+pub use rows::{LeaseStats, Row, Rows, SqliteRows, lease_stats};
 pub use stats::CacheStats;
 pub(crate) use table::{Claim, Completion, Equal, Held, Input, Shape, Table};
 pub use values::{

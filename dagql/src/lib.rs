@@ -92,8 +92,8 @@ pub mod wire;
 
 pub use args::Args;
 pub use cache::{
-    BUDGET_DEFAULT, Cache, CacheStats, Row, RowError, Rows, SqliteRows, VALUE_BYTES_MAX,
-    ValueLimits, ValueStats, ValueStore, prune_values, value_stats,
+    BUDGET_DEFAULT, Cache, CacheStats, LeaseStats, Row, RowError, Rows, SqliteRows,
+    VALUE_BYTES_MAX, ValueLimits, ValueStats, ValueStore, lease_stats, prune_values, value_stats,
 };
 pub use call::CALL_NESTING_MAX;
 pub use cx::{CallInfo, Cx};

@@ -1,4 +1,6 @@
-//! `dagop cache`: the values of calls that outlive a run, in the state directory.
+//! `dagop cache`: the engine's own cache. The daemon's is shown by `dagop du`.
+
+mod stats;
 
 use dagop::report::text;
 use serde_json::json;
@@ -8,8 +10,9 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::output;
 
-pub(crate) fn cache(config: &Config, command: &CacheCommand) -> Result<(), CliError> {
+pub(crate) async fn cache(config: &Config, command: &CacheCommand) -> Result<(), CliError> {
     match command {
+        CacheCommand::Stats(args) => stats::stats(config, args).await,
         CacheCommand::Prune(args) => prune(config, args),
     }
 }

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use dagop::report::Report;
-use dagop::{Engine, EngineSession, Request, Response, SessionOptions};
+use dagop::{CacheStats, Engine, EngineSession, Request, Response, SessionOptions};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,10 @@ const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 impl Queries for EngineSession {
     async fn execute(&self, request: Request, cancel: CancellationToken) -> Response {
         Self::execute(self, request, cancel).await
+    }
+
+    fn cache_stats(&self) -> CacheStats {
+        Self::cache_stats(self)
     }
 }
 

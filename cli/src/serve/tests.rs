@@ -47,6 +47,10 @@ impl Queries for Echo {
         }
         response
     }
+
+    fn cache_stats(&self) -> CacheStats {
+        CacheStats::default()
+    }
 }
 
 /// A running server.
@@ -265,6 +269,29 @@ async fn only_the_token_opens_the_door() {
     );
     let page = with(format!("Basic {}", encode("s3cret:"))) + "Origin: http://localhost\r\n";
     assert_eq!(server.post(&page, body).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_caches_counts_are_behind_the_same_door() {
+    let get = |headers: &str| {
+        format!("GET {STATS_PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n")
+    };
+    let open = start(None).await;
+    let answer = open.raw(&get("")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let body = answer.split("\r\n\r\n").nth(1).unwrap();
+    let stats: CacheStats = serde_json::from_str(body).unwrap();
+    assert!(stats.is_empty());
+    let answer = open.raw(&get("Origin: https://page.example\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let closed = start(Some("sesame")).await;
+    let answer = closed.raw(&get("")).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    let user = base64::engine::general_purpose::STANDARD.encode("sesame:");
+    let answer = closed
+        .raw(&get(&format!("Authorization: Basic {user}\r\n")))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]

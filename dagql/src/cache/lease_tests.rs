@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Cache, Row, Rows, SqliteRows};
+use super::{Cache, LeaseStats, Row, Rows, SqliteRows};
 use crate::testing::{Lab, data, run, server_with, session};
 use crate::{Digest, Error};
 
@@ -78,6 +78,28 @@ async fn the_storage_key_outlives_the_process_until_it_expires() {
     later.fetch_add(1, Ordering::Relaxed);
     let rotated = second.lease(&key, "two", ttl).await;
     assert_ne!(rotated.storage_key, lease.storage_key);
+}
+
+#[test]
+fn storage_keys_on_disk_are_counted() {
+    let dir = tempfile::tempdir().expect("creates");
+    let path = dir.path().join("calls.db");
+    assert_eq!(
+        super::lease_stats(&path).expect("nothing"),
+        LeaseStats::default()
+    );
+    assert!(!path.exists(), "counting makes no file");
+    let rows = SqliteRows::open(&path).expect("opens");
+    for (key, expires) in [("a", 1), ("b", u64::MAX), ("c", u64::MAX)] {
+        let storage_key = "blake3:s".to_owned();
+        let row = Row {
+            storage_key,
+            expires,
+        };
+        rows.put(key, &row, None, 0).expect("writes");
+    }
+    let stats = super::lease_stats(&path).expect("reads");
+    assert_eq!((stats.valid, stats.expired), (2, 1));
 }
 
 #[tokio::test]

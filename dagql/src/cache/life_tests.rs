@@ -175,3 +175,27 @@ async fn what_is_made_from_a_call_that_is_never_cached_is_made_again() {
     }
     assert_eq!((bench.runs("neverBlob"), bench.runs("size")), (2, 2));
 }
+
+#[tokio::test]
+async fn calls_that_are_never_cached_do_not_join() {
+    let (bench, server, a) = start(Cache::in_memory());
+    let both = "{ one: neverBlob { id } two: neverBlob { id } }";
+    data(&a, both).await;
+    assert_eq!(bench.runs("neverBlob"), 2);
+    assert_eq!(bench.live(), 0, "nobody holds them");
+    assert_eq!(server.cache().stats().entries, 0);
+}
+
+#[tokio::test]
+async fn a_second_name_goes_with_its_result() {
+    let lab = Arc::new(crate::testing::Lab::default());
+    let server = crate::testing::server(&lab);
+    let session = session(&server, "s");
+    // `upper` gives what another call named: one object, two entries and no name besides.
+    data(&session, r#"{ text(value: "a") { upper { value } } }"#).await;
+    let stats = server.cache().stats();
+    assert_eq!((stats.entries, lab.live()), (4, 2));
+    drop(session);
+    assert_eq!(lab.live(), 0);
+    assert!(server.cache().stats().is_empty());
+}

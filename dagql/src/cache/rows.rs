@@ -88,6 +88,37 @@ impl SqliteRows {
     }
 }
 
+/// Storage keys in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeaseStats {
+    /// In force.
+    pub valid: u64,
+    /// Expired, to be deleted some time.
+    pub expired: u64,
+}
+
+/// Counts the storage keys in the file at `path`; nothing where there is no file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn lease_stats(path: &Path) -> Result<LeaseStats, RowError> {
+    if !path.exists() {
+        return Ok(LeaseStats::default());
+    }
+    let now = signed(super::system_seconds());
+    Database::open(path, BUSY_TIMEOUT)?.with(|connection| {
+        let count = |condition: &str| {
+            let query = format!("SELECT count(*) FROM calls WHERE expiration {condition} ?1");
+            let count: i64 = connection.query_row(&query, [now], |row| row.get(0))?;
+            Ok::<_, rusqlite::Error>(u64::try_from(count).unwrap_or(0))
+        };
+        Ok(LeaseStats {
+            valid: count(">")?,
+            expired: count("<=")?,
+        })
+    })
+}
+
 impl Rows for SqliteRows {
     fn get(&self, call_key: &str) -> Result<Option<Row>, RowError> {
         self.database.with(|connection| {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use super::{Claim, Completion, Key, SessionKey, Table};
+use super::{Claim, Completion, Input, Key, SessionKey, Shape, Table};
 use crate::{Digest, Error};
 
 const SCHEDULES: usize = 3000;
@@ -226,5 +226,169 @@ fn shuttle_two_calls_that_want_each_other_never_both_wait() {
             assert!(block_on(waiter.wait()).is_err());
         }
         assert_eq!(table.stats(0).in_flight, 0);
+    });
+}
+
+/// A result that is found by its content, or by a call on something of that content.
+fn known(value: Value, name: &str, receiver: &str) -> (Key, Completion<Value>) {
+    let completion = Completion {
+        shape: Some(shape(receiver)),
+        weight: 1 << 20,
+        ..Completion::of(value)
+    };
+    (named(name), completion)
+}
+
+fn shape(receiver: &str) -> Shape {
+    Shape {
+        digest: named("blake3:grow"),
+        inputs: vec![Input {
+            keys: vec![named(receiver)],
+            content: Some(named("blake3:c")),
+        }],
+    }
+}
+
+/// Takes an equal result under another name, as the engine does.
+fn take(table: &Arc<Table<Value>>, session: SessionKey, name: &str, receiver: &str) -> bool {
+    let found = table.equal(&named(name), Some(&shape(receiver)), session, 0);
+    let Some(equal) = found else { return false };
+    let (key, mut completion) = known(equal.value, name, receiver);
+    completion.equal.push(equal.home);
+    table.teach(&key, session, completion, 0).is_ok()
+}
+
+#[test]
+fn shuttle_an_equal_result_is_taken_while_its_session_ends() {
+    explore(|| {
+        // Either nothing stays without a session, or everything does.
+        for budget in [0, usize::MAX] {
+            let table = Table::new(budget);
+            let (a, b) = (table.open_session(), table.open_session());
+            let alive = Arc::new(());
+            let (key, completion) = known(Value(Arc::clone(&alive)), "blake3:1x", "blake3:1");
+            let stored = table.teach(&key, a, completion, 0);
+            assert!(stored.is_ok());
+            drop(stored);
+            let taker = {
+                let table = table.clone();
+                thread::spawn(move || take(&table, b, "blake3:2x", "blake3:2"))
+            };
+            table.release_session(a);
+            if taker.join().expect("no panic") {
+                let held = table.hit(&named("blake3:2x"), b, 0);
+                assert!(held.is_some(), "`b` owns what it took");
+                // Who keeps results finds it by its old name too.
+                let old = table.hit(&named("blake3:1x"), b, 0).is_some();
+                assert!(old || budget == 0);
+            }
+            table.release_session(b);
+            table.set_budget(0);
+            assert!(table.stats(0).is_empty());
+            assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
+        }
+    });
+}
+
+#[test]
+fn shuttle_a_result_is_evicted_or_adopted_but_never_half() {
+    explore(|| {
+        let table = Table::new(usize::MAX);
+        let (a, b) = (table.open_session(), table.open_session());
+        let alive = Arc::new(());
+        let (key, completion) = known(Value(Arc::clone(&alive)), "blake3:1x", "blake3:1");
+        assert!(table.teach(&key, a, completion, 0).is_ok());
+        table.release_session(a);
+        let evicting = {
+            let table = table.clone();
+            thread::spawn(move || table.set_budget(0))
+        };
+        let adopted = table.hit(&key, b, 0).is_some();
+        evicting.join().expect("no panic");
+        let stats = table.stats(0);
+        assert_eq!(stats.entries, usize::from(adopted));
+        assert_eq!(stats.owned, usize::from(adopted));
+        assert_eq!(table.hit(&key, b, 0).is_some(), adopted);
+        table.release_session(b);
+        assert!(table.stats(0).is_empty());
+        assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
+    });
+}
+
+#[test]
+fn shuttle_what_is_learnt_while_results_are_stored_unites_them() {
+    explore(|| {
+        let table = Table::new(usize::MAX);
+        let session = table.open_session();
+        let plain = |name: &str, receiver: &str| {
+            let (key, completion) = known(Value(Arc::new(())), name, receiver);
+            let mut shape = shape(receiver);
+            shape.inputs[0].content = None;
+            let shape = Some(shape);
+            (
+                key,
+                Completion {
+                    shape,
+                    ..completion
+                },
+            )
+        };
+        for receiver in ["blake3:1", "blake3:2"] {
+            let completion = Completion::of(Value(Arc::new(())));
+            let stored = table.teach(&named(receiver), session, completion, 0);
+            assert!(stored.is_ok());
+        }
+        let threads: Vec<_> = [("blake3:1x", "blake3:1"), ("blake3:2x", "blake3:2")]
+            .into_iter()
+            .map(|(name, receiver)| {
+                let table = table.clone();
+                thread::spawn(move || {
+                    let (key, completion) = plain(name, receiver);
+                    assert!(table.teach(&key, session, completion, 0).is_ok());
+                    table.learn(&named(receiver), named("blake3:c"));
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        // Whatever came first: receivers and results are one class each now.
+        let stats = table.stats(0);
+        assert_eq!((stats.entries, stats.classes, stats.terms), (4, 2, 1));
+        table.release_session(session);
+        table.set_budget(0);
+        assert!(table.stats(0).is_empty());
+    });
+}
+
+#[test]
+fn shuttle_a_private_result_ends_with_its_session_however_it_is_asked_for() {
+    explore(|| {
+        let table = Table::new(usize::MAX);
+        let (a, b) = (table.open_session(), table.open_session());
+        let alive = Arc::new(());
+        let (key, completion) = known(Value(Arc::clone(&alive)), "blake3:1x", "blake3:1");
+        let completion = Completion {
+            private: true,
+            volatile: true,
+            ..completion
+        };
+        let storing = {
+            let (table, key) = (table.clone(), key);
+            thread::spawn(move || drop(table.teach(&key, a, completion, 0)))
+        };
+        let asking = {
+            let table = table.clone();
+            thread::spawn(move || {
+                assert!(table.hit(&key, b, 0).is_none());
+                assert!(!take(&table, b, "blake3:2x", "blake3:2"));
+            })
+        };
+        table.release_session(a);
+        storing.join().expect("no panic");
+        asking.join().expect("no panic");
+        table.release_session(b);
+        assert!(table.stats(0).is_empty());
+        assert_eq!(Arc::strong_count(&alive), 1, "every value is dropped");
     });
 }

@@ -1,9 +1,9 @@
 //! Sizes of the results in memory and counts of what happened to them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A snapshot. Counts begin with the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CacheStats {
     /// Results held: owned and retained.
