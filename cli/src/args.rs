@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show the calls of a recorded build with their keys and outcomes
     Keys(KeysArgs),
+    /// Write a recorded build to a file that other machines can read
+    Bundle(BundleArgs),
     /// Show what the IDs of objects call, whether they are true, and where two part
     #[command(subcommand)]
     Id(IdCommand),
@@ -107,12 +109,32 @@ pub(crate) struct RunArgs {
 /// `dagop keys`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeysArgs {
-    /// Id of the build, the beginning of one, or `last`
+    /// The build: its number, its id, the beginning of one, or `last`
     #[arg(value_name = "BUILD", default_value = "last")]
     pub(crate) build: String,
-    /// Print the whole report as JSON
+    /// Only these steps, in full: path or number of a call, beginning of a digest, name with `*`
+    #[arg(value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// Read a file that `dagop bundle` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `dagop bundle`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BundleArgs {
+    /// The build: its number, its id, the beginning of one, or `last`
+    #[arg(value_name = "BUILD", default_value = "last")]
+    pub(crate) build: String,
+    /// The file to write, which must not exist [default: dagop-ID.db]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Also replace the values of environment variables with this name; `*` stands for any text
+    #[arg(long, value_name = "NAME")]
+    pub(crate) redact: Vec<String>,
 }
 
 /// `dagop id`.

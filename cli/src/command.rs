@@ -1,5 +1,6 @@
 //! One file per command, each thin over the engine, and the runtime they share.
 
+mod bundle;
 mod cache;
 mod child;
 mod completion;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         match command {
             Command::Run(args) => run::run(&config, args).await,
             Command::Keys(args) => keys::keys(&config, &args).map(|()| 0),
+            Command::Bundle(args) => bundle::bundle(&config, &args).map(|()| 0),
             Command::Id(command) => id::id(&command),
             Command::Predict(args) => predict::predict(&args).map(|()| 0),
             Command::Explore(args) => explore::explore(&config, &args).await.map(|()| 0),

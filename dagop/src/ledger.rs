@@ -34,6 +34,7 @@
 //! are kept. Log lines, error messages and warnings are never stored: they may quote anything. The file
 //! is readable by its owner only.
 
+pub mod bundle;
 mod column;
 mod facts;
 mod house;

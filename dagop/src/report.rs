@@ -1,5 +1,6 @@
 //! What a build did, for people and for programs: its rows, their counts, and the key table.
 
+mod steps;
 mod summary;
 mod table;
 pub mod text;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{BuildRow, CacheRows, CallRow, Error, Reader, VertexRow};
 
+pub use steps::is_like;
 pub use summary::Summary;
 
 /// A build's rows and counts.
@@ -67,7 +69,9 @@ mod tests {
 
     use super::*;
     use crate::event::ScopeInput;
-    use crate::ledger::{BuildState, DagOpKind, Outcome, VertexKind};
+    use crate::ledger::{
+        BuildState, DagOpKind, Evidence, LayerRow, Outcome, RecordRow, VertexKind,
+    };
 
     fn call(call: u64, display: &str, outcome: Outcome) -> CallRow {
         CallRow {
@@ -136,17 +140,37 @@ mod tests {
             make,
             call(3, "stdout", Outcome::Hit),
         ];
-        Report::new(build, calls, vec![vertex], CacheRows::default(), Vec::new())
+        let cache = CacheRows {
+            records: vec![RecordRow {
+                vertex: "sha256:aaaa".into(),
+                output: 0,
+                evidence: Evidence::Local,
+                digest: "sha256:1212121212121212".into(),
+                canonical: None,
+                layer: Some(0),
+            }],
+            layers: vec![LayerRow {
+                number: 0,
+                parent: None,
+                blob: "sha256:3434343434343434".into(),
+                diff_id: None,
+                chain_id: None,
+                size: None,
+                media_type: None,
+            }],
+            ..CacheRows::default()
+        };
+        Report::new(build, calls, vec![vertex], cache, Vec::new())
     }
 
     #[test]
     fn the_key_table_puts_a_calls_keys_side_by_side() {
         expect![[r#"
             build 0123456789abcdef succeeded on unix:///run/bk.sock v0.32.2
-            #  CALL                                        OUTCOME   KIND  TIME   BYTES   CALL KEY      SCOPE    VERTEX        CACHE MAP
-            1  container                                   computed  -     0.0s   -       100011112222  -        -             -
-            2  withExec(args: ["sh", "-c", "make check"])  executed  ctr   1m03s  12.3kB  200011112222  session  444455556666  888899990000
-            3  stdout                                      hit       -     0.0s   -       300011112222  -        -             -
+            #  CALL                                        OUTCOME   KIND  TIME   BYTES   CALL KEY      SCOPE    VERTEX        RECORD        LAYER
+            1  container                                   computed  -     0.0s   -       100011112222  -        -             -             -
+            2  withExec(args: ["sh", "-c", "make check"])  executed  ctr   1m03s  12.3kB  200011112222  session  444455556666  121212121212  343434343434
+            3  stdout                                      hit       -     0.0s   -       300011112222  -        -             -             -
             3 calls (1 executed, 1 hit, 1 computed), 1 vertex (1 executed), 12.3kB, 1m10s
         "#]]
         .assert_eq(&sample().key_table());

@@ -1,21 +1,65 @@
-//! `dagop keys`: the calls of a recorded build. Reads the ledger; needs no daemon.
+//! `dagop keys`: the steps of a recorded build with their names across the layers. Reads the
+//! ledger or a bundle; needs no daemon.
 
-use dagop::ledger::{self, Reader};
+use std::path::PathBuf;
+
+use dagop::ledger::{self, OperationRow, Reader};
 use dagop::report::Report;
+use serde::Serialize;
 
 use crate::args::KeysArgs;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::CliError;
 use crate::output;
 
+/// `--json`: the report, and what its vertices ask for.
+#[derive(Serialize)]
+struct Everything<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    /// By canonical digest, in order of it.
+    operations: Vec<OperationRow>,
+}
+
 pub(crate) fn keys(config: &Config, args: &KeysArgs) -> Result<(), CliError> {
-    let ledger = Reader::open(&ledger::path_in(&config.state_dir()?))?;
-    let report = Report::read(&ledger, &args.build)?;
+    let ledger = Reader::open(&path(config, args)?)?;
+    let mut report = Report::read(&ledger, &args.build)?;
+    if let Some(step) = &args.step {
+        report = report.select(step);
+        if report.calls.is_empty() && report.vertices.is_empty() {
+            let message = format!("build {} has no step {step:?}", report.build.id);
+            let hint =
+                "a step is a call's path or number, the beginning of a digest, or a name with *";
+            return Err(CliError::usage(message).with_hint(hint));
+        }
+    }
     let text = if args.json {
-        let json = serde_json::to_string_pretty(&report);
-        json.map_err(|error| CliError::internal(format!("report as JSON: {error}")))? + "\n"
+        json(&ledger, &report)?
+    } else if args.step.is_some() {
+        report.details()
     } else {
         report.key_table()
     };
     output::to_stdout(text.as_bytes())
+}
+
+/// The ledger to read.
+fn path(config: &Config, args: &KeysArgs) -> Result<PathBuf, CliError> {
+    match &args.bundle {
+        Some(path) => config::absolute(path),
+        None => Ok(ledger::path_in(&config.state_dir()?)),
+    }
+}
+
+fn json(ledger: &Reader, report: &Report) -> Result<String, CliError> {
+    let mut all = ledger.operations(&report.build.id)?;
+    let wanted = report
+        .vertices
+        .iter()
+        .filter_map(|vertex| vertex.canonical.as_ref());
+    let mut operations: Vec<_> = wanted.filter_map(|digest| all.remove(digest)).collect();
+    operations.sort_by(|a, b| a.digest.cmp(&b.digest));
+    let json = serde_json::to_string_pretty(&Everything { report, operations });
+    let json = json.map_err(|error| CliError::internal(format!("report as JSON: {error}")))?;
+    Ok(json + "\n")
 }

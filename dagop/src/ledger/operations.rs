@@ -120,15 +120,7 @@ impl<'a> Packer<'a> {
 
     /// Writes what is pending.
     pub(super) fn flush(&mut self) -> rusqlite::Result<()> {
-        let mut pack = None;
-        if !self.json.is_empty() {
-            let data = zstd::bulk::compress(&self.json, LEVEL)
-                .map_err(|error| column::broken(&error.to_string()))?;
-            let sql = "INSERT INTO packs (data) VALUES (?1)";
-            self.connection.prepare_cached(sql)?.execute([data])?;
-            pack = Some(self.connection.last_insert_rowid());
-            self.json.clear();
-        }
+        let pack = write_pack(self.connection, &mut self.json)?;
         let sql = "INSERT OR IGNORE INTO operations VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let mut insert = self.connection.prepare_cached(sql)?;
         for new in self.new.drain(..) {
@@ -143,6 +135,65 @@ impl<'a> Packer<'a> {
         }
         Ok(())
     }
+}
+
+/// Adds fields to operations whose rows are there: for a copy of a ledger.
+pub(super) struct Repacker<'a> {
+    connection: &'a Connection,
+    json: Vec<u8>,
+    places: Vec<(Vec<u8>, usize, usize)>,
+}
+
+impl<'a> Repacker<'a> {
+    pub(super) fn new(connection: &'a Connection) -> Self {
+        Self {
+            connection,
+            json: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, digest: Vec<u8>, row: &OperationRow) -> rusqlite::Result<()> {
+        if row.fields.is_null() {
+            return Ok(());
+        }
+        let at = self.json.len();
+        serde_json::to_writer(&mut self.json, &(&row.inputs, &row.fields))
+            .expect("JSON values always serialise");
+        self.places.push((digest, at, self.json.len() - at));
+        if self.json.len() >= PACK_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self) -> rusqlite::Result<()> {
+        let pack = write_pack(self.connection, &mut self.json)?;
+        let sql = "UPDATE operations SET pack = ?2, at = ?3, length = ?4 WHERE digest = ?1";
+        let mut update = self.connection.prepare_cached(sql)?;
+        for (digest, at, length) in self.places.drain(..) {
+            update.execute(params![
+                digest,
+                pack,
+                integer(at as u64),
+                integer(length as u64)
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a pack, if there is anything in it, and empties it; returns its id.
+fn write_pack(connection: &Connection, json: &mut Vec<u8>) -> rusqlite::Result<Option<i64>> {
+    if json.is_empty() {
+        return Ok(None);
+    }
+    let data =
+        zstd::bulk::compress(json, LEVEL).map_err(|error| column::broken(&error.to_string()))?;
+    json.clear();
+    let sql = "INSERT INTO packs (data) VALUES (?1)";
+    connection.prepare_cached(sql)?.execute([data])?;
+    Ok(Some(connection.last_insert_rowid()))
 }
 
 /// How a vertex uses its inputs.

@@ -195,6 +195,11 @@ fn prepare(connection: &mut Connection, found: u32) -> rusqlite::Result<()> {
     migrate(connection, found, MIGRATIONS)
 }
 
+/// Makes the tables in an empty database.
+pub(super) fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+    migrate(connection, 0, MIGRATIONS)
+}
+
 /// Brings a database of version `found` to the last of `migrations`.
 fn migrate(connection: &mut Connection, found: u32, migrations: &[&str]) -> rusqlite::Result<()> {
     let steps = migrations.get(found as usize..).unwrap_or_default();

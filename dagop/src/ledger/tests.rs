@@ -777,3 +777,65 @@ async fn a_vertex_takes_less_than_a_kibibyte() {
         assert!(second / count <= 256, "{} bytes per vertex", second / count);
     }
 }
+
+#[tokio::test]
+async fn a_bundle_is_a_ledger_of_one_build_without_its_secrets() {
+    const CANARY: &str = "canary-\"5d1c";
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let ledger = Ledger::start(path.clone());
+    let exec = solver::llb::exec::Exec::new(None, ["/bin/deploy", "https://me:hush@host/x"])
+        .env("DEPLOY_TOKEN", CANARY)
+        .env("COLOUR", "blue-green")
+        .build()
+        .unwrap();
+    let vertex = exec.vertex();
+    let display = format!("withEnvVariable(name: \"DEPLOY_TOKEN\", value: {CANARY:?})");
+    let planned = PlannedVertex {
+        raw: vertex.digest().to_string(),
+        canonical: vertex.canonical().to_string(),
+        name: format!("deploy with {CANARY}"),
+        kind: VertexKind::Exec,
+        predicted_cache_map: None,
+        operation: Some(Operation(std::sync::Arc::clone(vertex))),
+    };
+    let lowered = Lowered {
+        call: 1,
+        kind: DagOpKind::Ctr,
+        vertices: vec![planned],
+    };
+    let events = [
+        started(50),
+        call(1, &display),
+        Event::Lowered(lowered),
+        ended(),
+    ];
+    let report = record(&ledger, &events).await;
+    record(&ledger, &pipeline(3, 0)).await;
+
+    let target = directory.path().join("bundle.db");
+    bundle::write(&path, &report.build.id, &target, &|name| name == "COLOUR").unwrap();
+    let bytes = fs::read(&target).unwrap();
+    for needle in [CANARY, "canary-", "blue-green", "hush"] {
+        let found = bytes.windows(needle.len()).any(|w| w == needle.as_bytes());
+        assert!(!found, "{needle}");
+    }
+    let reader = Reader::open(&target).unwrap();
+    assert_eq!(reader.builds(10).unwrap().len(), 1);
+    let operations = reader.operations(&report.build.id).unwrap();
+    let operation = &operations[vertex.canonical().as_str()];
+    let text = operation.fields.to_string();
+    assert!(
+        text.contains("DEPLOY_TOKEN=redacted:") && !text.contains("blue"),
+        "{text}"
+    );
+    let calls = reader.calls(&report.build.id).unwrap();
+    assert!(
+        calls[0].display.contains("value: \"redacted:"),
+        "{}",
+        calls[0].display
+    );
+    // What is there is not written over.
+    let again = bundle::write(&path, &report.build.id, &target, &|_| false);
+    assert!(matches!(again, Err(Error::Io { .. })));
+}

@@ -1,9 +1,10 @@
-//! The key table: one line per call, its keys across the layers side by side.
+//! The key table: one line per call, its keys across the layers side by side; then one per vertex
+//! that no call brought.
 //!
 //! Columns are as wide as their widest cell. A call's time is that of the vertex that carries its
 //! result, where there is one: the engine itself spends next to none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use super::{Report, text};
@@ -13,17 +14,9 @@ use crate::ledger::{CallRow, VertexRow};
 /// Widest a call's text may be, in characters.
 const CALL_WIDTH_MAX: usize = 60;
 
-const HEADER: [&str; 10] = [
-    "#",
-    "CALL",
-    "OUTCOME",
-    "KIND",
-    "TIME",
-    "BYTES",
-    "CALL KEY",
-    "SCOPE",
-    "VERTEX",
-    "CACHE MAP",
+const HEADER: [&str; 11] = [
+    "#", "CALL", "OUTCOME", "KIND", "TIME", "BYTES", "CALL KEY", "SCOPE", "VERTEX", "RECORD",
+    "LAYER",
 ];
 
 pub(super) fn render(report: &Report) -> String {
@@ -33,7 +26,21 @@ pub(super) fn render(report: &Report) -> String {
         .map(|vertex| (vertex.raw.as_str(), vertex))
         .collect();
     let mut rows = vec![HEADER.map(str::to_owned)];
-    rows.extend(report.calls.iter().map(|call| cells(call, &vertices)));
+    rows.extend(
+        report
+            .calls
+            .iter()
+            .map(|call| cells(report, call, &vertices)),
+    );
+    let owned: HashSet<&str> = report
+        .calls
+        .iter()
+        .flat_map(|call| call.vertex.iter().chain(&call.other_vertices))
+        .map(String::as_str)
+        .collect();
+    let others = report.vertices.iter();
+    let others = others.filter(|vertex| !owned.contains(vertex.raw.as_str()));
+    rows.extend(others.map(|vertex| vertex_cells(report, vertex)));
 
     let mut table = String::new();
     let build = &report.build;
@@ -54,8 +61,13 @@ pub(super) fn render(report: &Report) -> String {
     table
 }
 
-fn cells(call: &CallRow, vertices: &HashMap<&str, &VertexRow>) -> [String; HEADER.len()] {
+fn cells(
+    report: &Report,
+    call: &CallRow,
+    vertices: &HashMap<&str, &VertexRow>,
+) -> [String; HEADER.len()] {
     let vertex = call.vertex.as_deref().and_then(|raw| vertices.get(raw));
+    let [record, layer] = record_cells(report, call.vertex.as_deref().unwrap_or_default());
     let scopes: Vec<&str> = call
         .scopes
         .iter()
@@ -67,11 +79,7 @@ fn cells(call: &CallRow, vertices: &HashMap<&str, &VertexRow>) -> [String; HEADE
         call.outcome.to_string(),
         call.kind.to_string(),
         time(call, vertex.copied()),
-        if call.bytes > 0 {
-            text::bytes(call.bytes)
-        } else {
-            "-".to_owned()
-        },
+        bytes(call.bytes),
         text::digest(Some(&call.call_key)).to_owned(),
         if scopes.is_empty() {
             "-".to_owned()
@@ -79,7 +87,45 @@ fn cells(call: &CallRow, vertices: &HashMap<&str, &VertexRow>) -> [String; HEADE
             scopes.join(",")
         },
         text::digest(call.canonical.as_deref()).to_owned(),
-        text::digest(call.predicted_cache_map.as_deref()).to_owned(),
+        record,
+        layer,
+    ]
+}
+
+/// A vertex that no call brought: what a frontend adds, and exporters.
+fn vertex_cells(report: &Report, vertex: &VertexRow) -> [String; HEADER.len()] {
+    let [record, layer] = record_cells(report, &vertex.raw);
+    let none = || "-".to_owned();
+    [
+        none(),
+        text::one_line(&vertex.name, CALL_WIDTH_MAX),
+        vertex.outcome.to_string(),
+        vertex.kind.to_string(),
+        text::between(vertex.started_ms, vertex.completed_ms),
+        bytes(vertex.bytes),
+        none(),
+        none(),
+        text::digest(vertex.canonical.as_deref()).to_owned(),
+        record,
+        layer,
+    ]
+}
+
+fn bytes(count: u64) -> String {
+    if count > 0 {
+        text::bytes(count)
+    } else {
+        "-".to_owned()
+    }
+}
+
+/// The record that tells most of a vertex, and the blob of its layer.
+fn record_cells(report: &Report, vertex: &str) -> [String; 2] {
+    let record = report.record_of(vertex);
+    let layer = record.and_then(|record| report.layer(record.layer?));
+    [
+        text::digest(record.map(|record| record.digest.as_str())).to_owned(),
+        text::digest(layer.map(|layer| layer.blob.as_str())).to_owned(),
     ]
 }
 
