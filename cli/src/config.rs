@@ -172,6 +172,8 @@ pub(crate) enum ProgressMode {
     Tty,
     /// One event per line
     Json,
+    /// Nothing: only errors and warnings are written
+    Quiet,
 }
 
 fn entitlement(text: &str) -> Result<String, String> {

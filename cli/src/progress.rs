@@ -1,4 +1,4 @@
-//! Progress on standard error, in one of three forms, from the engine's events.
+//! Progress on standard error, in one of four forms, from the engine's events.
 //!
 //! A thread of its own draws, so that a slow terminal slows down neither the engine nor the
 //! session's traffic. Each form is a [`Renderer`]: a state machine from events to bytes on a
@@ -9,6 +9,7 @@
 mod json;
 mod model;
 mod plain;
+mod quiet;
 mod tty;
 
 #[cfg(test)]
@@ -88,6 +89,7 @@ pub(crate) fn start(
     let renderer: Box<dyn Renderer> = match mode {
         ProgressMode::Json => Box::new(json::Json),
         ProgressMode::Tty => Box::new(tty::Tty::new(colour)),
+        ProgressMode::Quiet => Box::new(quiet::Quiet),
         ProgressMode::Plain | ProgressMode::Auto => Box::new(plain::Plain::default()),
     };
     let (sender, events) = unbounded_channel();

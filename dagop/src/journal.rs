@@ -6,12 +6,14 @@
 //! 2. lowering: which vertices a call brings ([`Journal::lowered`]);
 //! 3. the daemon's status: what became of the vertices ([`Journal::progress`]).
 //!
+//! Of the hits on one result only the first is told.
+//!
 //! The join between 1 and 2 is the call's recipe digest, between 2 and 3 the
 //! raw vertex digest. Everything else in the ledger follows from those two.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dagql::{CallInfo, Finished, Observer};
 use solver::backend::StatusUpdate;
@@ -26,6 +28,9 @@ use crate::lower::Made;
 use crate::report::Report;
 use crate::session::SecretStore;
 use crate::vertex::{DagOp, Work};
+
+#[cfg(test)]
+mod tests;
 
 /// Response keys of a call's path that are shown.
 const PATH_KEYS: usize = 8;
@@ -48,6 +53,8 @@ struct Inner {
     open: HashMap<dagql::Digest, Vec<u64>>,
     /// The latest call of a digest: receivers and vertices belong to it.
     latest: HashMap<dagql::Digest, u64>,
+    /// Calls whose hit was told; further ones are not.
+    hits: HashSet<dagql::Digest>,
     /// Command lines of exec vertices, for errors.
     commands: HashMap<solver::Digest, Vec<String>>,
     /// File ops without inputs, and when the daemon first started them; see
@@ -104,6 +111,7 @@ impl Journal {
             calls: 0,
             open: HashMap::new(),
             latest: HashMap::new(),
+            hits: HashSet::new(),
             commands: HashMap::new(),
             roots: HashMap::new(),
             last_planned: None,
@@ -360,6 +368,22 @@ impl Observer for Journal {
             at_ms: event::now(),
         };
         self.send(&inner, Event::CallStarted(started));
+    }
+
+    fn call_hit(&self, call: &CallInfo, result_id: Option<&dagql::Id>) {
+        // A program may ask for one result a million times. The second time says nothing new, and
+        // telling it would cost more than the answer.
+        if !self.lock().hits.insert(call.call_key.clone()) {
+            return;
+        }
+        self.call_started(call);
+        let finished = Finished {
+            outcome: dagql::Outcome::Hit,
+            duration: Duration::ZERO,
+            result_id,
+            error: None,
+        };
+        self.call_finished(call, &finished);
     }
 
     fn call_finished(&self, call: &CallInfo, finished: &Finished<'_>) {

@@ -1,7 +1,7 @@
 //! Who watches calls: the seam for progress display and for the ledger.
 //!
-//! Every call of a session is announced once when it starts and once when it ends, including hits.
-//! Methods run on the caller's task between two steps of the engine and must not block.
+//! Every call of a session is announced once when it starts and once when it ends; a hit, which does
+//! both at once, may be taken in one piece. Methods run on the caller's task between two steps of the engine and must not block.
 
 use std::time::Duration;
 
@@ -40,6 +40,18 @@ pub trait Observer: Send + Sync {
     /// A call begins.
     fn call_started(&self, call: &CallInfo) {
         let _ = call;
+    }
+
+    /// A call found its result at once; `result_id` as in [`Finished`].
+    fn call_hit(&self, call: &CallInfo, result_id: Option<&Id>) {
+        self.call_started(call);
+        let finished = Finished {
+            outcome: Outcome::Hit,
+            duration: Duration::ZERO,
+            result_id,
+            error: None,
+        };
+        self.call_finished(call, &finished);
     }
 
     /// A call ends.

@@ -150,7 +150,8 @@ fn show_report(report: &Report, mode: ProgressMode) {
         output::to_stderr(&format!("warning: {notice}\n"));
     }
     // Behind JSON events there are only JSON events, and a document that was refused made no build.
-    if mode != ProgressMode::Json && report.summary.calls > 0 {
+    let silent = matches!(mode, ProgressMode::Json | ProgressMode::Quiet);
+    if !silent && report.summary.calls > 0 {
         let id = report.build.id.get(..12).unwrap_or(&report.build.id);
         output::to_stderr(&format!("build {id}: {}\n", report.summary.line()));
     }

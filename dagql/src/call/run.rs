@@ -1,8 +1,9 @@
 //! Running: from a prepared call to its value, through the cache.
 //!
 //! A hit costs one look into the table. Otherwise a result that is known to be equal is taken under
-//! this call's ID; or the caller joins the flight of its key or starts one, and waits. The flight's task owns the resolver's future; it ends with the resolver or, when
-//! nobody waits any more, by dropping it.
+//! this call's ID; or the caller joins the flight of its key or starts one, and waits. The flight's
+//! task owns the resolver's future; it ends with the resolver or, when nobody waits any more, by
+//! dropping it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,9 +81,10 @@ fn hit(caller: &Caller, prepared: &Prepared, held: Answer) -> Answer {
         None => prepared.id.digest().clone(),
     };
     let info = info(caller, &prepared.id, storage_key);
-    let mut announced = Announced::start(caller, info);
     session.portables().note(&held.value);
-    announced.end(Outcome::Hit, Ok(&held.value));
+    session
+        .observer()
+        .call_hit(&info, own_id(&info, &held.value));
     held
 }
 
@@ -142,6 +144,12 @@ fn info(caller: &Caller, id: &Id, storage_key: Digest) -> Arc<CallInfo> {
         path: caller.path.clone(),
         nested: caller.depth > 0,
     })
+}
+
+/// The ID of a returned object, where it is not the call's.
+fn own_id<'a>(info: &CallInfo, value: &'a Value) -> Option<&'a Id> {
+    let id = value.as_object()?.id()?;
+    (*id != info.id).then_some(id)
 }
 
 /// Everything a resolver's task needs.
@@ -331,10 +339,6 @@ impl Announced {
 
     fn end(&mut self, outcome: Outcome, result: Result<&Value, &Error>) {
         self.finished = true;
-        let result_id = match result {
-            Ok(Value::Object(object)) => object.id().filter(|id| **id != self.info.id),
-            _ => None,
-        };
         let finished = Finished {
             outcome: if result.is_ok() {
                 outcome
@@ -342,7 +346,7 @@ impl Announced {
                 Outcome::Failed
             },
             duration: self.started.elapsed(),
-            result_id,
+            result_id: result.ok().and_then(|value| own_id(&self.info, value)),
             error: result.err(),
         };
         self.session.observer().call_finished(&self.info, &finished);
