@@ -125,6 +125,7 @@ impl VertexKind {
         const CONVENTIONS: &[(&str, VertexKind)] = &[
             ("exporting ", VertexKind::Export),
             ("Verifying build result", VertexKind::Export),
+            ("importing cache manifest ", VertexKind::Source),
             ("sending tarball", VertexKind::Export),
             ("preparing build cache for export", VertexKind::Export),
             ("[internal] load metadata for ", VertexKind::Image),
@@ -336,6 +337,7 @@ mod tests {
             ),
             ("[2/4] RUN make", VertexKind::Exec),
             ("exporting to image", VertexKind::Export),
+            ("importing cache manifest from r/i:t", VertexKind::Source),
             ("make it so", VertexKind::Other),
         ];
         for (name, kind) in cases {

@@ -13,6 +13,7 @@ mod examples;
 mod folding;
 mod harness;
 mod introspection;
+mod join;
 mod kill;
 mod layering;
 mod predict;
