@@ -42,7 +42,7 @@ $BUILDKIT_HOST, buildkitd's socket, a rootless buildkitd's socket, Docker Engine
 
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 a step of the build or its input failed, 2 wrong \
 usage or a document that does not fit the schema, 3 no daemon, or it went away, 70 a defect of \
-dagop, 130 cancelled.";
+dagop, 130 cancelled. `why` exits with 4 if a fact is missing, `diff` with 1 if keys differ.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -52,6 +52,12 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// Write a recorded build to a file that other machines can read
     Bundle(BundleArgs),
+    /// Say why a step of a recorded build was not in the cache
+    Why(WhyArgs),
+    /// Show what differs between two recorded builds, and what follows from what
+    Diff(DiffArgs),
+    /// Show steps that ran under another key to make what was there already
+    Waste(WasteArgs),
     /// Show what the IDs of objects call, whether they are true, and where two part
     #[command(subcommand)]
     Id(IdCommand),
@@ -169,6 +175,60 @@ pub(crate) struct IdDiffArgs {
     #[arg(value_name = "B")]
     pub(crate) right: IdSource,
     /// Print the difference as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dagop why`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WhyArgs {
+    /// The step: path or number of a call, beginning of a digest, name with `*`
+    #[arg(value_name = "STEP")]
+    pub(crate) step: String,
+    /// The build: its number, its id, the beginning of one, or `last`
+    #[arg(long, value_name = "BUILD", default_value = "last")]
+    pub(crate) build: String,
+    /// The build to compare with [default: the newest earlier one that had the step]
+    #[arg(long, value_name = "BUILD")]
+    pub(crate) against: Option<String>,
+    /// Read a file that `dagop bundle` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Print an array with one object per step
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dagop diff`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    /// The earlier build: its number, its id, the beginning of one, or `last`
+    #[arg(value_name = "A")]
+    pub(crate) before: String,
+    /// The later build
+    #[arg(value_name = "B")]
+    pub(crate) after: String,
+    /// Show the root causes alone
+    #[arg(long)]
+    pub(crate) causes: bool,
+    /// Read a file that `dagop bundle` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Print everything as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dagop waste`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WasteArgs {
+    /// Builds in order, each compared with the one before it [default: the newest two]
+    #[arg(value_name = "BUILD")]
+    pub(crate) builds: Vec<String>,
+    /// Read a file that `dagop bundle` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

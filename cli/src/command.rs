@@ -4,6 +4,7 @@ mod bundle;
 mod cache;
 mod child;
 mod completion;
+mod diff;
 mod du;
 mod explore;
 mod id;
@@ -14,6 +15,8 @@ mod run;
 mod serve;
 mod session;
 mod version;
+mod waste;
+mod why;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Command::Run(args) => run::run(&config, args).await,
             Command::Keys(args) => keys::keys(&config, &args).map(|()| 0),
             Command::Bundle(args) => bundle::bundle(&config, &args).map(|()| 0),
+            Command::Why(args) => why::why(&config, &args),
+            Command::Diff(args) => diff::diff(&config, &args),
+            Command::Waste(args) => waste::waste(&config, &args).map(|()| 0),
             Command::Id(command) => id::id(&command),
             Command::Predict(args) => predict::predict(&args).map(|()| 0),
             Command::Explore(args) => explore::explore(&config, &args).await.map(|()| 0),

@@ -13,6 +13,8 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// No daemon answered, or it went away.
 pub(crate) const UNREACHABLE: u8 = 3;
+/// An answer could not be given, because a fact is missing.
+pub(crate) const UNKNOWN: u8 = 4;
 /// A defect of dagop (`EX_SOFTWARE` of sysexits.h).
 pub(crate) const INTERNAL: u8 = 70;
 /// Stopped by a signal, as a shell reports SIGINT.
@@ -138,6 +140,19 @@ impl From<dagop::ledger::Error> for CliError {
                 Self::usage(message).with_hint("`dagop run` shows a build's id when it ends")
             }
             _ => Self::failed(message),
+        }
+    }
+}
+
+impl From<dagop::explain::Error> for CliError {
+    fn from(error: dagop::explain::Error) -> Self {
+        use dagop::explain::Error;
+        let message = error.to_string();
+        match error {
+            Error::Ledger(error) => error.into(),
+            Error::NoStep { .. } => Self::failed(message).with_hint(
+                "a step is a call's path or number, the beginning of a digest, or a name with *",
+            ),
         }
     }
 }

@@ -22,6 +22,13 @@ pub(crate) enum Output {
     Special(PathBuf),
 }
 
+/// A value as JSON for people and programs.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, CliError> {
+    let json = serde_json::to_string_pretty(value);
+    json.map(|json| json + "\n")
+        .map_err(|error| CliError::internal(format!("the answer as JSON: {error}")))
+}
+
 impl Output {
     /// Standard output for None.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, CliError> {

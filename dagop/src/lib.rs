@@ -30,6 +30,7 @@ mod daemon;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod init;
 mod join;
 mod journal;

@@ -15,6 +15,9 @@
 /// Prefix of the secret id; the session answers "not found" for all of them.
 pub const SECRET_PREFIX: &str = "dagop.mix/";
 
+/// Prefix of the path that a salted file op removes.
+pub const FILE_PREFIX: &str = "/.dagop.mix-";
+
 /// Where the secret would be mounted if there were one.
 pub const MOUNT: &str = "/.dagop/mix";
 
@@ -36,6 +39,15 @@ impl Salt {
     /// Path for a file op: named by a digest,
     /// so that it removes nothing whatever the key contains.
     pub fn path(&self) -> String {
-        format!("/.dagop.mix-{}", blake3::hash(self.0.as_bytes()).to_hex())
+        format!("{FILE_PREFIX}{}", self.digest())
+    }
+
+    /// Whether `text`, which followed one of the prefixes, is this salt.
+    pub fn is(&self, text: &str) -> bool {
+        text == self.0 || text == self.digest()
+    }
+
+    fn digest(&self) -> String {
+        blake3::hash(self.0.as_bytes()).to_hex().to_string()
     }
 }

@@ -1,7 +1,7 @@
 //! `dagop keys`: the steps of a recorded build with their names across the layers. Reads the
 //! ledger or a bundle; needs no daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dagop::ledger::{self, OperationRow, Reader};
 use dagop::report::Report;
@@ -22,7 +22,7 @@ struct Everything<'a> {
 }
 
 pub(crate) fn keys(config: &Config, args: &KeysArgs) -> Result<(), CliError> {
-    let ledger = Reader::open(&path(config, args)?)?;
+    let ledger = Reader::open(&self::ledger(config, args.bundle.as_deref())?)?;
     let mut report = Report::read(&ledger, &args.build)?;
     if let Some(step) = &args.step {
         report = report.select(step);
@@ -43,9 +43,9 @@ pub(crate) fn keys(config: &Config, args: &KeysArgs) -> Result<(), CliError> {
     output::to_stdout(text.as_bytes())
 }
 
-/// The ledger to read.
-fn path(config: &Config, args: &KeysArgs) -> Result<PathBuf, CliError> {
-    match &args.bundle {
+/// The ledger to read: a bundle, or this machine's.
+pub(super) fn ledger(config: &Config, bundle: Option<&Path>) -> Result<PathBuf, CliError> {
+    match bundle {
         Some(path) => config::absolute(path),
         None => Ok(ledger::path_in(&config.state_dir()?)),
     }

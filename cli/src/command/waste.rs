@@ -1,0 +1,57 @@
+//! `dagop waste`: steps that ran under another key to make what was there already.
+
+use std::fmt::Write as _;
+
+use dagop::explain::{self, Waste};
+use dagop::ledger::Reader;
+use dagop::report::text;
+
+use super::keys;
+use crate::args::WasteArgs;
+use crate::config::Config;
+use crate::error::CliError;
+use crate::output;
+
+pub(crate) fn waste(config: &Config, args: &WasteArgs) -> Result<(), CliError> {
+    let ledger = Reader::open(&keys::ledger(config, args.bundle.as_deref())?)?;
+    let builds = if args.builds.is_empty() {
+        let mut newest: Vec<String> = ledger.builds(2)?.into_iter().map(|b| b.id).collect();
+        newest.reverse();
+        newest
+    } else {
+        args.builds.clone()
+    };
+    let waste = explain::waste(&ledger, &builds)?;
+    let shown = if args.json {
+        output::json(&waste)?
+    } else {
+        table(&waste)
+    };
+    output::to_stdout(shown.as_bytes())
+}
+
+fn table(waste: &Waste) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail, here and below.
+    for step in &waste.steps {
+        let name = text::one_line(&step.step.name, usize::MAX);
+        _ = writeln!(
+            out,
+            "{}  {name}  build {}",
+            text::duration(step.lost_ms),
+            step.build
+        );
+        for cause in &step.causes {
+            _ = writeln!(out, "    because {}", cause.sentence);
+        }
+    }
+    _ = writeln!(
+        out,
+        "{} lost in {} steps that made the same again; {} made something else, of {} nothing is known",
+        text::duration(waste.lost_ms),
+        waste.steps.len(),
+        waste.useful,
+        waste.unknown
+    );
+    out
+}

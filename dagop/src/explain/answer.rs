@@ -1,0 +1,280 @@
+//! The answer for a step: what became of it, and why.
+//!
+//! A step that ran with another key than before ran for the root causes of that difference. One
+//! that ran with the same key ran because no record was found: it never was on this daemon, it was
+//! being made by another build at that moment, or the daemon has lost it since. A step that did not
+//! run needs no reason; the daemon's word for it is the evidence.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+use solver::cachemap::Profile;
+
+use super::{Cause, Compared, Error, Reason, StepName, against, name};
+use crate::ledger::{BuildRow, Outcome, Reader};
+use crate::report::Report;
+
+use super::graph::Graph;
+
+/// Whether a step ran, and whether it is known why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It ran or failed, and the reasons say why it was not in the cache.
+    Explained,
+    /// It did not run; its outcome says what happened instead.
+    DidNotRun,
+    /// It ran, and a fact is missing that would say why.
+    Unknown,
+}
+
+/// Why one step became what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// The step.
+    pub step: StepName,
+    /// Whether there is something to explain, and whether it is.
+    pub status: Status,
+    /// The build.
+    pub build: String,
+    /// The build it was compared with, if there is one.
+    pub against: Option<String>,
+    /// The same step there.
+    pub before: Option<StepName>,
+    /// Whether its key is another one than there; absent if that is not known.
+    pub key_differs: Option<bool>,
+    /// The reasons: root causes with the steps they are at.
+    pub reasons: Vec<Cause>,
+    /// There are more than are named.
+    pub more: bool,
+    /// Names of the steps from the first reason's step to this one.
+    pub chain: Vec<String>,
+}
+
+/// See [`super::why`].
+pub(super) fn why(
+    ledger: &Reader,
+    build: &str,
+    step: &str,
+    against: Option<&str>,
+) -> Result<Vec<Answer>, Error> {
+    let report = Report::read(ledger, build)?;
+    let row = report.build.clone();
+    let chosen = report.select(step);
+    let no_step = || Error::NoStep {
+        build: row.id.clone(),
+        step: step.to_owned(),
+    };
+    let vertices = chosen.vertices.iter();
+    let mut seen = HashSet::new();
+    let wanted: Vec<&str> = vertices
+        .map(|vertex| vertex.canonical.as_deref().unwrap_or(&vertex.raw))
+        .filter(|canonical| seen.insert(*canonical))
+        .collect();
+    if wanted.is_empty() {
+        return Err(no_step());
+    }
+    let given = match against {
+        Some(other) => {
+            let before = Graph::read(ledger, ledger.find(other)?)?;
+            let after = Graph::read(ledger, row.clone())?;
+            Some(Compared::new(ledger, before, after)?)
+        }
+        None => None,
+    };
+    let mut answers = Vec::with_capacity(wanted.len());
+    for canonical in wanted {
+        let own;
+        let compared = match &given {
+            Some(compared) => Some(compared),
+            None => {
+                own = against::for_step(ledger, &row, canonical)?;
+                own.as_ref()
+            }
+        };
+        let answer = match compared {
+            Some(compared) => {
+                let steps = &compared.after.steps;
+                let place = steps.iter().position(|step| step.canonical == canonical);
+                answer(compared, place.ok_or_else(no_step)?)
+            }
+            None => {
+                let graph = Graph::read(ledger, row.clone())?;
+                let place = graph
+                    .steps
+                    .iter()
+                    .position(|step| step.canonical == canonical);
+                first(&graph, place.ok_or_else(no_step)?)
+            }
+        };
+        answers.push(answer);
+    }
+    Ok(answers)
+}
+
+/// See [`super::reasons`].
+pub(super) fn all(
+    ledger: &Reader,
+    build: &str,
+    against: Option<&str>,
+) -> Result<(Vec<Answer>, Option<BuildRow>), Error> {
+    let row = ledger.find(build)?;
+    let compared = match against {
+        Some(other) => {
+            let before = Graph::read(ledger, ledger.find(other)?)?;
+            let after = Graph::read(ledger, row.clone())?;
+            Some(Compared::new(ledger, before, after)?)
+        }
+        None => against::for_build(ledger, &row)?.map(|chosen| chosen.compared),
+    };
+    match compared {
+        Some(compared) => {
+            let steps = 0..compared.after.steps.len();
+            let answers = steps.map(|step| answer(&compared, step)).collect();
+            Ok((answers, Some(compared.before.build)))
+        }
+        None => {
+            let graph = Graph::read(ledger, row)?;
+            let steps = 0..graph.steps.len();
+            Ok((steps.map(|step| first(&graph, step)).collect(), None))
+        }
+    }
+}
+
+/// Whether an outcome is one that a record in the cache would have saved.
+fn ran(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Executed | Outcome::Failed | Outcome::Cancelled
+    )
+}
+
+/// The answer for a step of a build that can be compared with no other.
+fn first(graph: &Graph, step: usize) -> Answer {
+    let row = name(&graph.steps[step]);
+    let ran = ran(row.outcome);
+    let reason = Reason::FirstBuild {
+        daemon: graph.build.daemon.clone(),
+    };
+    Answer {
+        status: if ran {
+            Status::Explained
+        } else {
+            Status::DidNotRun
+        },
+        build: graph.build.id.clone(),
+        against: None,
+        before: None,
+        key_differs: None,
+        reasons: if ran {
+            vec![at(reason, row.clone())]
+        } else {
+            Vec::new()
+        },
+        more: false,
+        chain: Vec::new(),
+        step: row,
+    }
+}
+
+/// A reason that is about the step itself.
+fn at(reason: Reason, step: StepName) -> Cause {
+    Cause {
+        number: 0,
+        sentence: reason.to_string(),
+        reason,
+        step,
+        removed: false,
+        steps: 1,
+    }
+}
+
+/// The answer for a step of the later build.
+fn answer(compared: &Compared, place: usize) -> Answer {
+    let difference = &compared.causes.steps[place];
+    let step = &compared.after.steps[place];
+    let row = name(step);
+    let mut reasons: Vec<Cause> = Vec::new();
+    let mut chain = Vec::new();
+    if difference.differs {
+        reasons.extend(difference.all.iter().map(|&number| compared.cause(number)));
+        if let Some(&first) = difference.all.first() {
+            chain = self::chain(compared, place, first);
+        }
+    } else if ran(row.outcome) {
+        reasons.push(at(no_record(compared, place), row.clone()));
+    }
+    let unknown = reasons.is_empty() || reasons.iter().any(|cause| cause.reason.is_unknown());
+    let status = match (ran(row.outcome), unknown) {
+        (false, _) => Status::DidNotRun,
+        (true, false) => Status::Explained,
+        (true, true) => Status::Unknown,
+    };
+    Answer {
+        status,
+        build: compared.after.build.id.clone(),
+        against: Some(compared.before.build.id.clone()),
+        before: compared.pairs.before[place].map(|pair| name(&compared.before.steps[pair])),
+        key_differs: Some(difference.differs),
+        reasons,
+        more: difference.more,
+        chain,
+        step: row,
+    }
+}
+
+/// Why a step ran although its key is the same as in the earlier build.
+fn no_record(compared: &Compared, place: usize) -> Reason {
+    let (before, after) = (&compared.before.build, &compared.after.build);
+    let Some(pair) = compared.pairs.before[place] else {
+        return Reason::StepAdded;
+    };
+    let (old, new) = (&compared.before.steps[pair], &compared.after.steps[place]);
+    if before.daemon != after.daemon {
+        return Reason::OtherDaemon {
+            from: before.daemon.clone(),
+            to: after.daemon.clone(),
+        };
+    }
+    let profile = |build: &BuildRow| Profile::for_version(&build.daemon_version);
+    if profile(before) != profile(after) {
+        return Reason::Formula {
+            from: before.daemon_version.clone(),
+            to: after.daemon_version.clone(),
+        };
+    }
+    let build = before.id.clone();
+    let overlaps = match (old.times, new.times.0) {
+        ((Some(begin), Some(end)), Some(at)) => begin <= at && at < end,
+        _ => false,
+    };
+    if overlaps && ran(old.outcome) {
+        return Reason::Concurrent { build };
+    }
+    match old.outcome {
+        Outcome::Executed | Outcome::Cached | Outcome::Joined => Reason::Evicted {
+            build,
+            outcome: old.outcome,
+            at_ms: old.times.1,
+        },
+        outcome => Reason::NoResult { build, outcome },
+    }
+}
+
+/// Names of the steps from the one that a cause is at to the one that is explained.
+fn chain(compared: &Compared, place: usize, cause: u32) -> Vec<String> {
+    let (steps, found) = (&compared.after.steps, &compared.causes.steps);
+    let mut names = vec![steps[place].name.clone()];
+    let mut at = place;
+    while found[at].own.binary_search(&cause).is_err() {
+        let links = steps[at].inputs.iter();
+        let below = links
+            .filter_map(|link| link.step)
+            .find(|&below| found[below].all.binary_search(&cause).is_ok());
+        let Some(below) = below else { break };
+        names.push(steps[below].name.clone());
+        at = below;
+    }
+    names.reverse();
+    names
+}
