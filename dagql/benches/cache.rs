@@ -55,22 +55,22 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// The smallest object there is.
-struct Node;
+struct Link;
 
-impl ObjectData for Node {
+impl ObjectData for Link {
     fn type_name(&self) -> &str {
-        "Node"
+        "Link"
     }
 }
 
 fn schema() -> Schema {
     let mut builder = Schema::builder();
     let at = || Arg::new("at", "Int!");
-    let link = || Field::new("link", "Node!").arg(at());
-    builder.query(link().resolve(|cx, _, _| async move { Ok(cx.object(Node)) }));
+    let field = || Field::new("link", "Link!").arg(at());
+    builder.query(field().resolve(|cx, _, _| async move { Ok(cx.object(Link)) }));
     builder.object(
-        ObjectType::new("Node")
-            .field(link().resolve(|cx, _, _| async move { Ok(cx.object(Node)) })),
+        ObjectType::new("Link")
+            .field(field().resolve(|cx, _, _| async move { Ok(cx.object(Link)) })),
     );
     builder.build().expect("the schema is valid")
 }
@@ -79,7 +79,7 @@ fn at(number: usize) -> Vec<(Arc<str>, Literal)> {
     vec![("at".into(), Literal::Int(number as i64))]
 }
 
-async fn node(session: &Arc<Session>, receiver: &Object, number: usize) -> Object {
+async fn link(session: &Arc<Session>, receiver: &Object, number: usize) -> Object {
     let value = session
         .select(receiver, "link", at(number), CancellationToken::new())
         .await;
@@ -106,7 +106,7 @@ fn full() -> &'static Arc<Session> {
                     0 => session.root(),
                     _ => last,
                 };
-                last = node(&session, &receiver, number).await;
+                last = link(&session, &receiver, number).await;
             }
             let bytes = ALLOCATED.load(Ordering::Relaxed) - before;
             let stats = server.cache().stats();
@@ -137,15 +137,15 @@ fn hit(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         // Another chain's root each time, far apart in memory.
         number = (number + 7919 * CHAIN) % ENTRIES;
-        ready(node(session, black_box(&root), number))
+        ready(link(session, black_box(&root), number))
     });
 }
 
 #[divan::bench(args = [10, 1_000, 10_000])]
 fn new_call(bencher: Bencher<'_, '_>, length: usize) {
     let call = |number: usize| {
-        let ty = TypeRef::named("Node").non_null();
-        Call::new("node", ty).arg("at", number as i64)
+        let ty = TypeRef::named("Link").non_null();
+        Call::new("link", ty).arg("at", number as i64)
     };
     let chain = (1..length).fold(Id::root(call(0)), |id, number| id.append(call(number)));
     bencher
