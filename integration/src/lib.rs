@@ -6,6 +6,7 @@
 //! - [`registry`]: the image registry of the test run, or a private one that
 //!   asks for a password.
 //! - [`dagop`]: runs the `dagop` binary and captures what it says.
+//! - [`browser`]: Chromium without a window, driven over WebDriver.
 //! - [`sdk`]: Dagger's SDKs and the programs written with them.
 //! - [`server`]: `dagop serve` and a small HTTP client.
 //! - [`workspace`]: this repository: its root, its target folder, its files.
@@ -16,6 +17,7 @@
 //! (see its header). A test that misses one fails and says so: it never passes
 //! by doing nothing.
 
+pub mod browser;
 pub mod busybox;
 pub mod daemon;
 pub mod dagop;

@@ -10,6 +10,7 @@ mod core_api;
 mod cprogram;
 mod digests;
 mod examples;
+mod explore;
 mod folding;
 mod harness;
 mod introspection;

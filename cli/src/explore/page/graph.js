@@ -15,6 +15,9 @@ const SCALE_MAX = 2.5;
 const SCALE_FIT_MAX = 1.15;
 const SCALE_READABLE = 0.85;
 
+// Least size of a step on screen, in pixels, however far away.
+const DOT_MIN = 2.5;
+
 // Below these scales cards lose their text, their letter, their rounded edges.
 const TEXT_FROM = 0.5;
 const LETTER_FROM = 0.2;
@@ -219,7 +222,7 @@ export class Graph {
     const bright = [];
     context.lineWidth = Math.max(1.2, 0.7 / camera.scale);
     context.strokeStyle = colours.edge;
-    context.globalAlpha = camera.scale < LETTER_FROM ? 0.35 : 0.75;
+    context.globalAlpha = camera.scale < SHAPE_FROM ? 0.15 : camera.scale < LETTER_FROM ? 0.35 : 0.75;
     context.beginPath();
     const consider = (upper, lower, edge) => {
       if (!this.edgeShown(edge)) return;
@@ -285,6 +288,7 @@ export class Graph {
   drawDots(box) {
     const { context, camera, view } = this;
     const paths = new Map();
+    const [width, height] = [CARD.width, CARD.height].map((size) => Math.max(size, DOT_MIN / camera.scale));
     this.inView(box, (row) => {
       const outcome = view.outcome(this.side, row);
       if (!outcome) return;
@@ -292,7 +296,7 @@ export class Graph {
       const key = `${faint ? 1 : 0}${outcome}`;
       if (!paths.has(key)) paths.set(key, new Path2D());
       const [x, y] = camera.spot(this.plan, row);
-      paths.get(key).rect(x - CARD.width / 2, y - CARD.height / 2, CARD.width, CARD.height);
+      paths.get(key).rect(x - width / 2, y - height / 2, width, height);
     });
     for (const [key, path] of paths) {
       context.globalAlpha = key[0] === "1" ? 0.18 : 1;
