@@ -5,12 +5,13 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use base64::Engine as _;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -18,6 +19,9 @@ use crate::process::{Process, wait_until};
 
 /// Longest wait for an answer of the driver.
 const ANSWER: Duration = Duration::from_secs(120);
+
+/// Longest wait for the driver's port, and for the end of the browser.
+const DRIVER: Duration = Duration::from_secs(60);
 
 /// Longest wait for a condition on the page.
 const CONDITION: Duration = Duration::from_secs(60);
@@ -57,11 +61,13 @@ pub mod key {
 /// A browser with one window. Dropping it ends it and deletes its profile.
 #[derive(Debug)]
 pub struct Browser {
-    // Dropped before `_profile`: a running browser would write into a deleted one.
-    driver: Process,
+    // Dropped before `profile`: a running browser would write into a deleted one.
+    _driver: Process,
     port: u16,
     session: String,
-    _profile: TempDir,
+    /// The browser's own process, a child of the driver.
+    browser: Option<Pid>,
+    profile: TempDir,
 }
 
 impl Browser {
@@ -71,42 +77,47 @@ impl Browser {
     /// When they are not installed or do not start.
     pub fn start() -> anyhow::Result<Self> {
         let profile = tempfile::Builder::new().prefix("dagop-it-").tempdir()?;
+        let log = profile.path().join("driver.log");
         let mut command = Command::new("chromedriver");
-        command
-            .args(["--port=0", "--log-level=OFF"])
-            .env("HOME", profile.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let child = command.spawn().context(
-            "start chromedriver: run the tests with hack/test, which installs \
-             the Debian packages chromium and chromium-driver",
+        command.arg("--port=0");
+        command.envs(["HOME", "TMPDIR"].map(|name| (name, profile.path())));
+        let driver = Process::start(&mut command, &log).context(
+            "run the tests with hack/test, which installs the Debian packages \
+             chromium and chromium-driver",
         )?;
-        let mut driver = Process::of(child);
-        let port = announced_port(&mut driver)?;
         let mut browser = Self {
-            driver,
-            port,
+            _driver: driver,
+            port: 0,
             session: String::new(),
-            _profile: profile,
+            browser: None,
+            profile,
         };
-        browser.session = browser.open_session()?;
+        browser.port = announced_port(&log)?;
+        browser.open_session()?;
         let (width, height) = WINDOW;
         browser.post("/window/rect", &json!({"width": width, "height": height}))?;
+        // What the browser opens by itself at its start is not the page's doing.
+        browser.open("about:blank")?;
+        browser.requests()?;
         Ok(browser)
     }
 
-    fn open_session(&self) -> anyhow::Result<String> {
+    fn open_session(&mut self) -> anyhow::Result<()> {
+        let data = self.profile.path().join("profile");
+        let mut arguments: Vec<String> = ARGUMENTS.map(str::to_owned).into();
+        arguments.push(format!("--user-data-dir={}", data.display()));
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
-            "goog:chromeOptions": {"args": ARGUMENTS},
+            "goog:chromeOptions": {"args": arguments},
         }}});
         let session = self.request("POST", "/session", Some(&capabilities))?;
-        Ok(session["sessionId"]
-            .as_str()
-            .context("a session id")?
-            .to_owned())
+        let id = session["sessionId"].as_str().context("a session id")?;
+        id.clone_into(&mut self.session);
+        let process = session["capabilities"]["goog:processID"].as_i64();
+        let process = process.context("the browser's process")?;
+        self.browser = Pid::from_raw(i32::try_from(process)?);
+        Ok(())
     }
 
     /// Opens an address and waits until it is loaded.
@@ -245,33 +256,37 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Ends the browser; the driver itself is ended by its own drop.
-        let ended = self.request("DELETE", &format!("/session/{}", self.session), None);
-        if ended.is_err() {
-            let _ = self.driver.signal(rustix::process::Signal::TERM);
+        // Ends the browser too, also one whose session's beginning failed.
+        let asked = self.request("GET", "/shutdown", None);
+        let Some(browser) = self.browser else {
+            return;
+        };
+        let gone = || Ok(test_kill_process(browser).is_err());
+        if asked.is_err() || wait_until(DRIVER, gone).is_err() {
+            // Nothing is left to do about a failure: the test is over.
+            let _ = kill_process(browser, Signal::KILL);
         }
     }
 }
 
 /// The driver names its port on a line of its own.
-fn announced_port(driver: &mut Process) -> anyhow::Result<u16> {
-    let stdout = driver
-        .child()
-        .stdout
-        .take()
-        .context("standard output is piped")?;
-    let mut said = String::new();
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        if let Some((_, port)) = line.split_once("started successfully on port ") {
-            return port
-                .trim_end_matches('.')
-                .parse()
-                .with_context(|| line.clone());
-        }
-        said.push_str(&line);
-    }
-    anyhow::bail!("chromedriver named no port: {said}")
+fn announced_port(log: &Path) -> anyhow::Result<u16> {
+    let mut port = None;
+    let found = wait_until(DRIVER, || {
+        let said = std::fs::read_to_string(log)?;
+        let named = said.split_once("started successfully on port ");
+        // The line may be half written: the number ends with a full stop.
+        port = named.and_then(|(_, rest)| rest.split_once('.')?.0.parse().ok());
+        Ok(port.is_some())
+    });
+    let said = || {
+        format!(
+            "chromedriver names its port: {}",
+            std::fs::read_to_string(log).unwrap_or_default()
+        )
+    };
+    found.with_context(said)?;
+    port.with_context(said)
 }
 
 /// The body of an HTTP answer: as long as announced, for the driver does not
@@ -284,9 +299,10 @@ fn read_answer(stream: TcpStream) -> anyhow::Result<Vec<u8>> {
         reader
             .read_line(&mut line)
             .context("read the driver's answer")?;
-        match line.trim_end().split_once(": ") {
+        // The driver puts no space behind the colon.
+        match line.trim_end().split_once(':') {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = Some(value.parse::<usize>()?);
+                length = Some(value.trim().parse::<usize>()?);
             }
             Some(_) => {}
             None if line.trim_end().is_empty() => break,

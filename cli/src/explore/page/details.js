@@ -4,7 +4,7 @@
 import { make } from "./dom.js";
 import { IN_SESSION } from "./data.js";
 import { MARKS, badge, meaning } from "./outcome.js";
-import { bytes, count, duration } from "./format.js";
+import { bytes, clock, count, duration } from "./format.js";
 
 // Neighbours listed; a step may have thousands.
 const LINKS_MAX = 40;
@@ -85,7 +85,7 @@ export class Details {
       const [steps, at] = [view.sides[side], view[side][row]];
       const tag = sides.length > 1 ? ` ${side.toUpperCase()}` : "";
       const [start, end] = [steps.start(at), steps.end(at)];
-      const span = start === null ? "never started" : `${duration(start)} to ${end === null ? "?" : duration(end)}`;
+      const span = start === null ? "never started" : `${clock(start)} to ${end === null ? "?" : clock(end)}`;
       list.append(make("dt", {}, `Time${tag}`), make("dd", {}, start === null ? span : `${duration(steps.took(at))}, from ${span}`));
       if (steps.bytes(at) > 0) list.append(make("dt", {}, `Bytes moved${tag}`), make("dd", {}, bytes(steps.bytes(at))));
     }

@@ -11,6 +11,11 @@ export function duration(ms) {
   return `${Math.floor(seconds / 3600)}h${two(Math.floor((seconds % 3600) / 60))}m`;
 }
 
+// A point of a build's time; short builds need more digits for it than for how long they took.
+export function clock(ms) {
+  return ms < 10000 ? `${(ms / 1000).toFixed(2)}s` : duration(ms);
+}
+
 // 999B, 1.2kB, 34.0MB: decimal units.
 export function bytes(count) {
   if (count < 1000) return `${count}B`;
