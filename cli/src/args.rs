@@ -48,6 +48,8 @@ dagop, 130 cancelled. `why` exits with 4 if a fact is missing, `diff` with 1 if 
 pub(crate) enum Command {
     /// Run a GraphQL document and print its result
     Run(RunArgs),
+    /// Tell which steps of a document would run and which are cached, without running any
+    Plan(PlanArgs),
     /// Show the calls of a recorded build with their keys and outcomes
     Keys(KeysArgs),
     /// Write a recorded build to a file that other machines can read
@@ -110,6 +112,31 @@ pub(crate) struct RunArgs {
     pub(crate) session: SessionFlags,
     #[command(flatten)]
     pub(crate) progress: ProgressFlags,
+}
+
+/// `dagop plan`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    /// GraphQL document; `-` reads standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) document: Source,
+    /// Set a variable: NAME=TEXT is a string, NAME:=JSON any value
+    #[arg(long = "var", value_name = "NAME=TEXT")]
+    pub(crate) variables: Vec<Variable>,
+    /// Read variables from a JSON object; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vars_json: Option<Source>,
+    /// Plan only this operation; without it all operations are planned in order
+    #[arg(long, value_name = "NAME")]
+    pub(crate) operation: Option<String>,
+    /// Exit with 1 if a step whose name or call matches is no hit; `*` is any text, `?` a character
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) fail_on_miss: Vec<String>,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) session: SessionFlags,
 }
 
 /// `dagop keys`.

@@ -10,6 +10,7 @@ mod explore;
 mod id;
 mod keys;
 mod man;
+mod plan;
 mod predict;
 mod run;
 mod serve;
@@ -45,6 +46,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Command::Diff(args) => diff::diff(&config, &args),
             Command::Waste(args) => waste::waste(&config, &args).map(|()| 0),
             Command::Id(command) => id::id(&command),
+            Command::Plan(args) => plan::plan(&config, args).await,
             Command::Predict(args) => predict::predict(&args).map(|()| 0),
             Command::Explore(args) => explore::explore(&config, &args).await.map(|()| 0),
             Command::Du(args) => du::du(&config, &args).await.map(|()| 0),

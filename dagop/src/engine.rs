@@ -211,7 +211,25 @@ impl Engine {
     /// # Errors
     /// When no temporary directory can be made.
     pub fn session(&self, options: SessionOptions) -> Result<EngineSession, Error> {
-        let journal = Arc::new(Journal::new(self.ledger.record(), options.events));
+        self.open(options, &self.ledger, false)
+    }
+
+    /// Opens a session in which nothing runs; what is planned is recorded in `ledger`.
+    pub(crate) fn open_plan(
+        &self,
+        options: SessionOptions,
+        ledger: &Ledger,
+    ) -> Result<EngineSession, Error> {
+        self.open(options, ledger, true)
+    }
+
+    fn open(
+        &self,
+        options: SessionOptions,
+        ledger: &Ledger,
+        plan_only: bool,
+    ) -> Result<EngineSession, Error> {
+        let journal = Arc::new(Journal::new(ledger.record(), options.events));
         // A cache is written from what was solved: then all of it has to be.
         let recall = !options.no_recall && options.cache_exports.is_empty();
         let info = self.daemon.info();
@@ -232,6 +250,7 @@ impl Engine {
             cache_imports: options.cache_imports,
             cache_exports: options.cache_exports,
             journal: Arc::clone(&journal),
+            plan_only,
         })?;
         let build = Arc::new(build);
         let observer = Arc::<Journal>::clone(&journal);
@@ -311,6 +330,11 @@ impl EngineSession {
     /// When it was finished before.
     pub async fn abort(&self) -> Result<Report, Error> {
         self.end(BuildEnd::Cancelled).await
+    }
+
+    /// What a plan's session noted instead of evaluating it.
+    pub(crate) fn planned(&self) -> Vec<(String, u64)> {
+        self.build.planned()
     }
 
     async fn end(&self, end: BuildEnd) -> Result<Report, Error> {

@@ -28,6 +28,8 @@ pub enum Kind {
     Disconnected,
     /// The work was cancelled.
     Cancelled,
+    /// It is known only when it runs, and this is a plan: nothing runs.
+    NotRun,
     /// A broken invariant of ours.
     Internal,
 }
@@ -76,6 +78,11 @@ impl Error {
     /// Something that the user named is wrong.
     pub fn input(message: impl Into<String>) -> Self {
         Self::new(Kind::Input, message)
+    }
+
+    /// In a plan, something that only a run tells.
+    pub(crate) fn not_run(what: &str) -> Self {
+        Self::new(Kind::NotRun, format!("{what} is not known until it runs"))
     }
 
     /// A broken invariant.

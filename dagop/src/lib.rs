@@ -36,6 +36,7 @@ mod join;
 mod journal;
 pub mod ledger;
 pub mod lower;
+pub mod plan;
 pub mod platform;
 pub mod predict;
 pub mod report;

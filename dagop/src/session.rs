@@ -19,10 +19,12 @@
 //! | `resolve.rs` | images, http, git, Dockerfiles |
 //! | `host.rs` | local directories and sockets |
 //! | `sighting.rs` | what was in them, for values that are kept |
+//! | `local.rs` | the files of local directories, for keys that are made of them |
 //! | `import.rs` | image tarballs |
 //! | `export.rs` | directories, files, images, publishing |
 //! | `cache.rs` | caches outside of the daemon, and the join with them |
 //! | `secrets.rs` | secret values |
+//! | `planned.rs` | what a session does in a plan, where nothing runs |
 //! | `output.rs` | the end of what each step printed, for errors |
 
 mod cache;
@@ -30,7 +32,9 @@ mod digest;
 mod export;
 mod host;
 mod import;
+mod local;
 mod output;
+mod planned;
 mod read;
 mod resolve;
 mod secrets;
@@ -88,6 +92,8 @@ pub struct BuildSessionOptions {
     pub cache_exports: Vec<CacheBackend>,
     /// What happens, for progress and ledger.
     pub journal: Arc<Journal>,
+    /// Nothing runs: what would be evaluated is noted instead.
+    pub plan_only: bool,
 }
 
 impl std::fmt::Debug for BuildSessionOptions {

@@ -226,17 +226,22 @@ impl Execution {
     }
 
     fn respond(mut self) -> Response {
-        if !self.errors.is_empty() {
-            self.errors
-                .sort_by_key(|error| error.locations().first().copied());
-            return Response::failed(self.errors);
-        }
         let mut exports = IndexMap::new();
         for (name, node) in &self.exports {
             let text = self.answer.render(*node);
             match serde_json::from_str(&text) {
                 Ok(value) => exports.insert(name.to_string(), value),
+                // Of a list, an item that failed is missing.
+                Err(_) if !self.errors.is_empty() => continue,
                 Err(error) => return Response::failed(vec![Error::internal(error.to_string())]),
+            };
+        }
+        if !self.errors.is_empty() {
+            self.errors
+                .sort_by_key(|error| error.locations().first().copied());
+            return Response {
+                exports,
+                ..Response::failed(self.errors)
             };
         }
         match RawValue::from_string(self.answer.render(self.root)) {

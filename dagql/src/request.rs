@@ -72,7 +72,8 @@ pub struct Response {
     pub errors: Vec<Error>,
     /// The answer as JSON text; none exactly when there are errors.
     pub data: Option<Box<RawValue>>,
-    /// Values of the leaf fields that carry `@export(as: "name")`, by that name.
+    /// Values of the leaf fields that carry `@export(as: "name")`, by that name; where there are
+    /// errors, those of the fields that have their value.
     #[serde(skip)]
     pub exports: IndexMap<String, serde_json::Value>,
 }

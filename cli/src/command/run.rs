@@ -16,16 +16,17 @@ use crate::diagnostic::{self, Document};
 use crate::error::CliError;
 use crate::operations::{self, Answer};
 use crate::output::{self, Output, Reader};
+use crate::variables::Variable;
 use crate::{json, progress, signal, variables};
 
 /// Largest document or variables file, in bytes.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
 
 /// What a run was given, read and checked.
-struct Input {
-    name: String,
-    text: String,
-    variables: Map<String, Value>,
+pub(super) struct Input {
+    pub(super) name: String,
+    pub(super) text: String,
+    pub(super) variables: Map<String, Value>,
 }
 
 /// What came of a run.
@@ -171,19 +172,28 @@ pub(super) fn workdir(given: Option<&std::path::Path>) -> Result<PathBuf, CliErr
 
 impl Input {
     fn read(args: &RunArgs) -> Result<Self, CliError> {
-        if args.document == Source::Stdin && args.vars_json == Some(Source::Stdin) {
+        Self::of(&args.document, args.vars_json.as_ref(), &args.variables)
+    }
+
+    /// A document with its variables.
+    pub(super) fn of(
+        document: &Source,
+        vars_json: Option<&Source>,
+        variables: &[Variable],
+    ) -> Result<Self, CliError> {
+        if *document == Source::Stdin && vars_json == Some(&Source::Stdin) {
             let message = "standard input cannot be both the document and the variables";
             return Err(CliError::usage(message));
         }
-        let base = match &args.vars_json {
+        let base = match vars_json {
             None => Map::new(),
             Some(source) => variables::parse_object(&read(source)?)
                 .map_err(|reason| CliError::usage(format!("{}: {reason}", name_of(source))))?,
         };
         Ok(Self {
-            name: name_of(&args.document),
-            text: read(&args.document)?,
-            variables: variables::merge(base, &args.variables),
+            name: name_of(document),
+            text: read(document)?,
+            variables: variables::merge(base, variables),
         })
     }
 }

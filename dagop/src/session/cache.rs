@@ -26,7 +26,7 @@ use solver::backend::{
 use solver::cacheconfig::{self, Config, Place};
 use solver::cachemap::Profile;
 use solver::llb::{Constraints, Definition, Output, Vertex};
-use solver::predict::{InputError, Inputs, Prediction, Source};
+use solver::predict::{Files, InputError, Inputs, Prediction, Source};
 use solver::{Digest, llb};
 
 use super::BuildSession;
@@ -153,7 +153,7 @@ impl BuildSession {
     }
 
     /// Everything that was solved so far, in a fixed order.
-    fn evaluated(&self) -> Vec<Output> {
+    pub(super) fn evaluated(&self) -> Vec<Output> {
         let refs = self.refs.lock();
         let refs = refs.unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut outputs: Vec<Output> = refs.keys().cloned().collect();
@@ -244,6 +244,11 @@ impl Inputs for BuildSession {
             layers: Some(layers.clone()),
             ..Source::default()
         }))
+    }
+
+    fn files(&self, output: &Output) -> Result<Option<Files>, InputError> {
+        let trees = &self.providers.local_trees;
+        Ok(trees.files(output.vertex(), self.rules(), self.options.plan_only))
     }
 }
 

@@ -45,7 +45,7 @@ impl BuildSession {
     }
 
     /// The rules of the daemon's release.
-    fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> Rules {
         minor(&self.options.daemon.info().version).map_or(Rules::LATEST, Rules::of_minor)
     }
 }

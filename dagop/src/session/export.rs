@@ -72,8 +72,9 @@ impl BuildSession {
         wipe: bool,
     ) -> Result<String, dagql::Error> {
         let target = self.host_path(text)?;
-        make_parent(&target)?;
         let tree = as_root(cx, directory)?;
+        self.leaves("an export", std::slice::from_ref(&tree))?;
+        make_parent(&target)?;
         let mode = if wipe {
             DirectoryMode::Mirror
         } else {
@@ -101,6 +102,7 @@ impl BuildSession {
         text: &str,
         into_directory: bool,
     ) -> Result<String, Error> {
+        self.leaves("an export", std::slice::from_ref(&file.tree))?;
         let mut target = self.host_path(text)?;
         if into_directory && (text.ends_with('/') || target.is_dir()) {
             target.push(path::name(&file.path));
@@ -172,6 +174,8 @@ impl BuildSession {
         format: ImageFormat,
     ) -> Result<String, Error> {
         let target = self.host_path(text)?;
+        let trees: Vec<Tree> = variants.iter().map(|v| v.tree.clone()).collect();
+        self.leaves("an export", &trees)?;
         make_parent(&target)?;
         self.tarball(&target, variants, format).await?;
         Ok(text.to_owned())
@@ -234,6 +238,8 @@ impl BuildSession {
         trees: &[Tree],
         result: impl FnOnce(Vec<Option<Ref>>) -> BuildResult,
     ) -> Result<ExporterResponse, Error> {
+        self.leaves("an export", trees)?;
+        self.look_at_local_trees().await;
         let targets = FileSendTargets::new();
         if let Some(target) = target {
             targets.set(0, target);

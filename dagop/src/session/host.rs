@@ -112,7 +112,9 @@ impl BuildSession {
             ..Source::new(real)
         };
         let trees = Arc::clone(&self.providers.local_trees);
-        Arc::new(HostTree::new(trees, local_name(real), source, parts))
+        let tree = Arc::new(HostTree::new(trees, local_name(real), source, parts));
+        self.providers.local_trees.watch(&tree);
+        tree
     }
 
     fn local_source(

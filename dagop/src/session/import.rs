@@ -73,6 +73,7 @@ impl BuildSession {
         };
         let source =
             source::oci_layout(&reference, options).map_err(|e| Error::internal(e.to_string()))?;
+        self.note_image(&source, &found.config_json);
         Ok(Image {
             source,
             config: found.config_json,

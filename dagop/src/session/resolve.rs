@@ -166,7 +166,7 @@ impl BuildSession {
     }
 
     /// Keeps the diff ids of an image, which its second key is made of.
-    fn note_image(&self, source: &Output, config: &[u8]) {
+    pub(super) fn note_image(&self, source: &Output, config: &[u8]) {
         let (Ok(ids), Some(op)) = (cacheconfig::diff_ids(config), source.vertex().source()) else {
             return;
         };
@@ -196,6 +196,11 @@ impl BuildSession {
 
     /// Runs the daemon's Dockerfile frontend.
     pub(crate) async fn docker_build(&self, build: DockerBuild) -> Result<FrontendResult, Error> {
+        self.leaves(
+            "what a Dockerfile says",
+            std::slice::from_ref(&build.context),
+        )?;
+        self.look_at_local_trees().await;
         let context = self
             .definition(self.lowered(&build.context)?.as_ref())?
             .to_pb();

@@ -21,20 +21,24 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use dagql::{Digest, Sighting, scheme::Scheme};
 use snapshots::context::{self, Fingerprint, Options, Source};
 use solver::backend::session::{LocalDir, LocalDirProvider, LocalDirs, Transfer};
+use solver::llb::Vertex;
 
+use super::local::patterns;
 use crate::copies::Copies;
 
 /// The directories a session offers, and what became of their transfers.
 pub(crate) struct LocalTrees {
     copies: Arc<Copies>,
-    hashing: Options,
+    pub(super) hashing: Options,
     offered: LocalDirs,
     transfers: Mutex<HashMap<String, Transfers>>,
+    /// Those of which somebody may want to know the content.
+    pub(super) watched: Mutex<Vec<Weak<HostTree>>>,
 }
 
 /// Transfers of one directory.
@@ -57,6 +61,7 @@ impl LocalTrees {
             },
             offered: LocalDirs::new(),
             transfers: Mutex::default(),
+            watched: Mutex::default(),
         }
     }
 
@@ -129,6 +134,34 @@ impl HostTree {
             seen: OnceLock::new(),
             proven: Mutex::new(None),
         }
+    }
+
+    /// Whether somebody has looked.
+    pub(super) fn is_seen(&self) -> bool {
+        self.seen.get().is_some()
+    }
+
+    /// Whether the directory still is what somebody saw, and what was seen was sent.
+    pub(super) fn is_what_was_sent(&self) -> bool {
+        let Some(Some(seen)) = self.seen.get() else {
+            return false;
+        };
+        self.holds() && seen.fingerprint.unchanged().unwrap_or(false)
+    }
+
+    /// What is sent of the directory.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Whether a local source sends just this.
+    pub(super) fn is_of(&self, vertex: &Vertex) -> bool {
+        let Some(source) = vertex.source() else {
+            return false;
+        };
+        source.identifier.strip_prefix("local://") == Some(self.name.as_str())
+            && self.source.include == patterns(source.attrs.get("local.includepattern"))
+            && self.source.exclude == patterns(source.attrs.get("local.excludepatterns"))
     }
 
     fn look(&self) -> Option<Seen> {

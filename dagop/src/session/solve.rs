@@ -34,8 +34,10 @@ impl BuildSession {
         let Some(output) = self.lowered(tree)? else {
             return Ok(None);
         };
-        let build = self.build().await?;
         let cell = self.cell(&output);
+        self.runs("the result of a step")?;
+        self.look_at_local_trees().await;
+        let build = self.build().await?;
         let solve = async {
             let definition = self.definition(Some(&output))?;
             let solve = self.with_imports(GatewaySolve::definition(definition.to_pb()));
@@ -51,6 +53,9 @@ impl BuildSession {
     /// # Errors
     /// The first step that fails, or the daemon.
     pub async fn evaluate(&self, tree: &Tree) -> Result<(), Error> {
+        if self.options.plan_only {
+            return self.note(tree);
+        }
         let Some(reference) = self.reference(tree).await? else {
             return Ok(());
         };

@@ -1,0 +1,192 @@
+//! `dagop plan`: which steps of a document would run, before anything does.
+//!
+//! ```text
+//! document ── a session in which nothing runs ──► steps with their keys     planner.rs, graph.rs
+//! ledger ──── earlier builds on this daemon ────► steps, keys, outcomes     graph.rs
+//!                 same.rs     which planned step has a key of which earlier step
+//! daemon ──── disk usage ───────────────────────► results that are there    held.rs
+//!                 decide.rs   what is asked for, from the results down: hit, miss, unknown
+//! ```
+//! # The rules
+//! A step is looked up in two stages: by its definition (cache map and the keys of its inputs), and
+//! then, where it takes files of an input, by their content. `same.rs` compares a planned step with
+//! earlier ones in both ways, with three answers: it has that step's key, it does not, or a fact is
+//! missing (files that a command has yet to write).
+//!
+//! - **hit**: an earlier build on this daemon executed the step under a key that the planned step
+//!   has, the output that is asked for was kept then, and the daemon still holds its record, told by
+//!   description and by a time of creation within the step's run. Or: all that ask for the step are
+//!   hits themselves.
+//! - **miss**: the step is asked for, and each record of the daemon that could be its result is
+//!   another step's, of an earlier build, whose key the planned step does not have. So the step has
+//!   none, whoever else uses the daemon.
+//! - **unknown**: everything else, and the reason says what is missing.
+//!
+//! Records that no build of the ledger explains, and records that came out of an imported cache, may
+//! be the result of anything: then there is no miss. Sources are no steps: a local directory is
+//! always sent, a name always looked up.
+//!
+//! # What a plan does
+//! It reads local files, asks the daemon what names stand for, and reads its disk usage. It runs
+//! nothing, sends no files, and writes neither to the ledger nor outside of the state directory. A
+//! value that only a run tells (`stdout`, `entries`, an export) is not known, nor what is made of it;
+//! the IDs that `@export(as:)` hands on are.
+
+mod decide;
+mod glob;
+mod graph;
+mod held;
+mod planner;
+mod same;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::VertexKind;
+
+pub use glob::matches;
+pub use planner::Planner;
+
+/// What is known of a step beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It will not run.
+    Hit,
+    /// It will run.
+    Miss,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Verdict {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why a verdict is what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// The daemon holds what an earlier build made.
+    Held {
+        /// The build that made it.
+        build: String,
+        /// Id of the daemon's record.
+        record: String,
+        /// It is found by the content of its inputs, not by what made them.
+        by_content: bool,
+    },
+    /// An earlier run kept the value of the call.
+    Recalled,
+    /// Everything that uses it is a hit.
+    NotNeeded,
+    /// The daemon holds nothing that could be its result.
+    NothingHeld,
+    /// What the daemon holds of such steps was made with other inputs or another definition.
+    OtherKey {
+        /// How many records that are.
+        records: usize,
+    },
+    /// An output of it was never kept, though others were.
+    OutputNotKept {
+        /// Which.
+        output: u64,
+    },
+    /// The content of an input is known only when that has run.
+    Content {
+        /// Name of the step that makes it.
+        of: String,
+    },
+    /// Whether it is asked for depends on a step that is unknown.
+    Above {
+        /// That step.
+        step: String,
+    },
+    /// The daemon holds records that another client may have made.
+    Unexplained {
+        /// How many.
+        records: usize,
+    },
+    /// The daemon holds records of an imported cache, or this build imports one.
+    Imported,
+    /// Its key is not known.
+    Key,
+    /// Its result need not have a record of its own.
+    NoRecord,
+    /// Several earlier steps may have made the record.
+    Ambiguous,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Canonical digest of its vertex; absent for a call that needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canonical: Option<String>,
+    /// Name of the vertex.
+    pub name: String,
+    /// The calls it belongs to.
+    pub calls: Vec<String>,
+    /// Kind of operation; absent for a call that needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<VertexKind>,
+    /// What will become of it.
+    pub verdict: Verdict,
+    /// Why.
+    #[serde(flatten)]
+    pub reason: Reason,
+    /// The reason as a sentence.
+    pub sentence: String,
+}
+
+/// Something of which a plan knows nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unplanned {
+    /// The operation of the document; empty for an anonymous one.
+    pub operation: String,
+    /// Response keys, joined by dots; empty for the whole operation.
+    pub path: String,
+    /// Why.
+    pub sentence: String,
+}
+
+/// What a document would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Address of the daemon.
+    pub daemon: String,
+    /// Its version.
+    pub daemon_version: String,
+    /// The steps, inputs first.
+    pub steps: Vec<Step>,
+    /// Names of sources, which are always looked at.
+    pub sources: Vec<String>,
+    /// Values that are not known, and what could not be planned for want of them.
+    pub unplanned: Vec<Unplanned>,
+}
+
+impl Plan {
+    /// How many steps have a verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        let steps = self.steps.iter();
+        steps.filter(|step| step.verdict == verdict).count()
+    }
+
+    /// The steps that are no hit and whose name or call matches one of these; see [`matches`].
+    pub fn failing<'a>(&'a self, globs: &'a [String]) -> impl Iterator<Item = &'a Step> {
+        let named = |text: &str| globs.iter().any(|glob| matches(glob, text));
+        self.steps.iter().filter(move |step| {
+            let named = named(&step.name) || step.calls.iter().any(|call| named(call));
+            step.verdict != Verdict::Hit && named
+        })
+    }
+}

@@ -1,0 +1,308 @@
+//! The verdicts: what is asked for, from the results down, and what is held of it.
+//!
+//! Consumers come before what they use. The outputs that a document evaluates are asked for. A step
+//! that runs asks for all of its inputs. A step that is found by its definition asks for none, and
+//! one that is found by content for the inputs whose content led to it. Of an unknown step it is not
+//! known whether it asks, except where its record could be found by the content of an input alone:
+//! then that input is needed either way.
+
+use std::collections::BTreeMap;
+
+use super::graph::{Graph, Step};
+use super::held::{Maker, Store};
+use super::same::{Relation, Same};
+use super::{Reason, Verdict};
+use crate::ledger::{Outcome, VertexKind};
+
+/// Whether something asks for an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    /// It does.
+    Surely,
+    /// That depends on this step.
+    Perhaps(String),
+}
+
+/// What is known of the result behind one output.
+enum Result {
+    /// It is there, made by this step.
+    Held { record: usize, maker: Maker },
+    /// It is not.
+    Absent(Reason),
+    /// It cannot be told.
+    Unknown(Reason),
+}
+
+/// Everything that verdicts are made from.
+pub(super) struct World<'a> {
+    pub(super) planned: &'a Graph,
+    pub(super) earlier: &'a [Graph],
+    pub(super) store: &'a Store,
+    /// The build reads a cache from elsewhere.
+    pub(super) imports: bool,
+}
+
+/// The verdicts of the steps that have one, by position.
+pub(super) fn decide(
+    world: &World<'_>,
+    roots: &[(String, u64)],
+) -> BTreeMap<usize, (Verdict, Reason)> {
+    let relations: Vec<Relation<'_>> = world
+        .earlier
+        .iter()
+        .map(|earlier| Relation::new(world.planned, earlier))
+        .collect();
+    let mut decider = Decider {
+        world,
+        relations,
+        asked: vec![BTreeMap::new(); world.planned.steps.len()],
+    };
+    for (canonical, output) in roots {
+        if let Some(&step) = world.planned.positions.get(canonical) {
+            decider.asked[step].insert(*output, Asked::Surely);
+        }
+    }
+    let mut verdicts = BTreeMap::new();
+    for position in (0..world.planned.steps.len()).rev() {
+        if !world.planned.steps[position].is_source() {
+            verdicts.insert(position, decider.step(position));
+        }
+    }
+    verdicts
+}
+
+struct Decider<'a> {
+    world: &'a World<'a>,
+    relations: Vec<Relation<'a>>,
+    /// By position and output.
+    asked: Vec<BTreeMap<u64, Asked>>,
+}
+
+impl Decider<'_> {
+    fn step(&mut self, position: usize) -> (Verdict, Reason) {
+        let asked = std::mem::take(&mut self.asked[position]);
+        if asked.is_empty() {
+            return (Verdict::Hit, Reason::NotNeeded);
+        }
+        let mut held = None;
+        let mut open = None;
+        let mut above = None;
+        for (output, asked) in asked {
+            match (self.result(position, output), asked) {
+                (Result::Absent(reason), Asked::Surely) => {
+                    self.ask_all(position, &Asked::Surely);
+                    return (Verdict::Miss, reason);
+                }
+                (Result::Unknown(reason), Asked::Surely) => open = Some(reason),
+                (Result::Absent(_) | Result::Unknown(_), Asked::Perhaps(step)) => {
+                    above = Some(Reason::Above { step });
+                }
+                (Result::Held { record, maker }, _) => held = Some((record, maker)),
+            }
+        }
+        if let Some(reason) = open.or(above) {
+            self.ask_where_unknown(position);
+            return (Verdict::Unknown, reason);
+        }
+        match held {
+            Some((record, maker)) => self.hit(position, record, maker),
+            None => (Verdict::Hit, Reason::NotNeeded),
+        }
+    }
+
+    fn hit(&mut self, position: usize, record: usize, (build, maker): Maker) -> (Verdict, Reason) {
+        let world = self.world;
+        let inputs = world.planned.steps[position].inputs.as_deref();
+        let inputs = inputs.unwrap_or_default();
+        let links: Vec<Same> = (0..inputs.len())
+            .map(|input| self.relations[build].link_of(position, maker, input))
+            .collect();
+        let by_content = links.iter().any(|link| *link != Same::Yes);
+        for (input, link) in inputs.iter().zip(links) {
+            if link != Same::Yes {
+                self.ask(input.step, input.output, Asked::Surely);
+            } else if by_content && input.keyed_by_content {
+                // The daemon may want to know this content as well.
+                let step = world.planned.steps[position].name.clone();
+                self.ask(input.step, input.output, Asked::Perhaps(step));
+            }
+        }
+        let reason = Reason::Held {
+            build: world.earlier[build].build.id.clone(),
+            record: world.store.records[record].id.clone(),
+            by_content,
+        };
+        (Verdict::Hit, reason)
+    }
+
+    /// What is known of the result of an output.
+    fn result(&self, position: usize, output: u64) -> Result {
+        let world = self.world;
+        let step = &world.planned.steps[position];
+        let candidates = self.candidates(step, output);
+        let mut unexplained = 0;
+        let mut unsure = None;
+        for &record in &candidates {
+            let held = &world.store.records[record];
+            if held.makers.is_empty() {
+                unexplained += 1;
+                continue;
+            }
+            let made = held
+                .makers
+                .iter()
+                .map(|&maker| (maker, self.same(position, maker)));
+            let made: Vec<(Maker, Same)> = made.filter(|(_, same)| *same != Same::No).collect();
+            match made[..] {
+                [] => {}
+                [(maker, Same::Yes)] if held.makers.len() == 1 => {
+                    if step.description(output) == Some(held.description.as_str())
+                        && self.kept(maker, output)
+                    {
+                        return Result::Held { record, maker };
+                    }
+                    unsure = Some(Reason::OutputNotKept { output });
+                }
+                [(_, Same::Maybe)] => unsure = Some(self.lack(step)),
+                _ => unsure = Some(Reason::Ambiguous),
+            }
+        }
+        self.without(step, unsure, unexplained, candidates.len())
+    }
+
+    /// What follows when no record is known to be the result.
+    fn without(
+        &self,
+        step: &Step,
+        unsure: Option<Reason>,
+        unexplained: usize,
+        records: usize,
+    ) -> Result {
+        let reason = if let Some(reason) = unsure {
+            Some(reason)
+        } else if self.world.imports || self.world.store.has_imported {
+            Some(Reason::Imported)
+        } else if unexplained > 0 {
+            Some(Reason::Unexplained {
+                records: unexplained,
+            })
+        } else if step.inputs.is_none() {
+            Some(Reason::Key)
+        } else if !matches!(step.kind, VertexKind::Exec | VertexKind::File) {
+            // A merge of one tree, for example, is that tree.
+            Some(Reason::NoRecord)
+        } else {
+            None
+        };
+        match (reason, records) {
+            (Some(reason), _) => Result::Unknown(reason),
+            (None, 0) => Result::Absent(Reason::NothingHeld),
+            (None, records) => Result::Absent(Reason::OtherKey { records }),
+        }
+    }
+
+    fn candidates(&self, step: &Step, output: u64) -> Vec<usize> {
+        match step.kind {
+            VertexKind::Exec => self.world.store.of_command(step.description(output)),
+            _ => self.world.store.of_others().to_vec(),
+        }
+    }
+
+    /// A step that failed was filed under no key.
+    fn same(&self, position: usize, (build, maker): Maker) -> Same {
+        match self.world.earlier[build].steps[maker].outcome {
+            Outcome::Executed => self.relations[build].same(position, maker),
+            _ => Same::No,
+        }
+    }
+
+    /// Whether an output was kept when the step ran: the daemon files only those that were asked
+    /// for. The only output that anything used was; of several, those of which a user ran, and those
+    /// that no step used, which the document asked for then.
+    fn kept(&self, (build, maker): Maker, output: u64) -> bool {
+        let graph = &self.world.earlier[build];
+        let used = &graph.steps[maker].used;
+        if !used.contains(&output) || used.len() == 1 {
+            return used.contains(&output);
+        }
+        let mut users = graph.steps.iter().filter(|step| {
+            let mut inputs = step.inputs.as_deref().unwrap_or_default().iter();
+            inputs.any(|input| input.step == Some(maker) && input.output == output)
+        });
+        let ran = |step: &Step| matches!(step.outcome, Outcome::Executed | Outcome::Failed);
+        users
+            .next()
+            .is_none_or(|first| ran(first) || users.any(ran))
+    }
+
+    /// What is missing to tell whether a step has the key of another.
+    fn lack(&self, step: &Step) -> Reason {
+        let inputs = step.inputs.as_deref().unwrap_or_default();
+        let mut inputs = inputs.iter();
+        let unknown = inputs.find(|input| input.keyed_by_content && input.content.is_none());
+        let of = unknown.and_then(|input| input.step);
+        match of {
+            Some(of) => Reason::Content {
+                of: self.world.planned.steps[of].name.clone(),
+            },
+            None => Reason::Key,
+        }
+    }
+
+    fn ask_where_unknown(&mut self, position: usize) {
+        let step = &self.world.planned.steps[position];
+        let inputs = step.inputs.as_deref().unwrap_or_default();
+        for (number, input) in inputs.iter().enumerate() {
+            let asked = if input.keyed_by_content && self.only_by_content(position, number) {
+                Asked::Surely
+            } else {
+                Asked::Perhaps(step.name.clone())
+            };
+            self.ask(input.step, input.output, asked);
+        }
+    }
+
+    /// Whether no record that is held can be found through what makes this input: it is then
+    /// evaluated in any case, to be hashed or to be used.
+    fn only_by_content(&self, position: usize, input: usize) -> bool {
+        let step = &self.world.planned.steps[position];
+        let outputs: Vec<u64> = match &step.described {
+            super::graph::Described::As(texts) => texts.keys().copied().collect(),
+            super::graph::Described::Hidden => return false,
+        };
+        if self.world.imports || self.world.store.has_imported {
+            return false;
+        }
+        let candidates = outputs
+            .iter()
+            .flat_map(|&output| self.candidates(step, output));
+        let mut makers = candidates.map(|record| &self.world.store.records[record].makers);
+        makers.all(|makers| {
+            let mut open = makers
+                .iter()
+                .filter(|maker| self.same(position, **maker) != Same::No);
+            !makers.is_empty()
+                && open.all(|&(build, maker)| {
+                    self.relations[build].link_of(position, maker, input) == Same::No
+                })
+        })
+    }
+
+    fn ask_all(&mut self, position: usize, asked: &Asked) {
+        let world = self.world;
+        let inputs = world.planned.steps[position].inputs.as_deref();
+        for input in inputs.unwrap_or_default() {
+            self.ask(input.step, input.output, asked.clone());
+        }
+    }
+
+    fn ask(&mut self, step: Option<usize>, output: u64, asked: Asked) {
+        let Some(step) = step else { return };
+        let known = self.asked[step]
+            .entry(output)
+            .or_insert_with(|| asked.clone());
+        if asked == Asked::Surely {
+            *known = asked;
+        }
+    }
+}

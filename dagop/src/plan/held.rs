@@ -1,0 +1,125 @@
+//! What the daemon holds, and which earlier step made it.
+//!
+//! The daemon tells of each record a description and a time of creation, and not which key leads to
+//! it. A record was made by a step if it is described as that step's result is, and was created while
+//! the step ran; both times are the daemon's. A record that two steps may have made is nobody's, and
+//! one that no step of the ledger made is another client's.
+
+use std::collections::HashMap;
+
+use super::graph::Graph;
+use crate::DiskRecord;
+use crate::event::UnixMillis;
+use crate::ledger::Outcome;
+
+/// The kind of records that can be results of steps.
+const REGULAR: &str = "regular";
+
+/// How records of images' layers are described.
+const PULLED: &str = "pulled from ";
+
+/// How records that came out of an imported cache are described.
+const IMPORTED: &str = "imported ";
+
+/// A step of an earlier build: positions of build and step.
+pub(super) type Maker = (usize, usize);
+
+/// A record that may be the result of a step.
+pub(super) struct Held {
+    pub(super) id: String,
+    pub(super) description: String,
+    /// The steps that may have made it.
+    pub(super) makers: Vec<Maker>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Store {
+    pub(super) records: Vec<Held>,
+    /// Some may be results of any step.
+    pub(super) has_imported: bool,
+    commands: HashMap<String, Vec<usize>>,
+    others: Vec<usize>,
+}
+
+impl Store {
+    pub(super) fn new(disk: &[DiskRecord], earlier: &[Graph]) -> Self {
+        let runs = runs(earlier);
+        let mut store = Self::default();
+        for record in disk.iter().filter(|record| record.kind == REGULAR) {
+            let description = &record.description;
+            if description.starts_with(PULLED) {
+                continue;
+            }
+            if description.starts_with(IMPORTED) || description.is_empty() {
+                store.has_imported = true;
+                continue;
+            }
+            let made_in = |(first, last): (UnixMillis, UnixMillis)| {
+                let created = record.created_ms;
+                created.is_some_and(|created| first <= created && created <= last)
+            };
+            let runs = runs.get(description.as_str());
+            let makers = runs.into_iter().flatten();
+            let makers = makers.filter(|(run, _)| made_in(*run));
+            let position = store.records.len();
+            if is_of_command(description) {
+                let commands = store.commands.entry(description.clone());
+                commands.or_default().push(position);
+            } else {
+                store.others.push(position);
+            }
+            store.records.push(Held {
+                id: record.id.clone(),
+                description: description.clone(),
+                makers: makers.map(|(_, maker)| *maker).collect(),
+            });
+        }
+        store
+    }
+
+    /// The records that may be the result of a command with this description; of all commands if
+    /// there is none.
+    pub(super) fn of_command(&self, description: Option<&str>) -> Vec<usize> {
+        match description {
+            Some(text) => self.commands.get(text).cloned().unwrap_or_default(),
+            None => self.commands.values().flatten().copied().collect(),
+        }
+    }
+
+    /// The records that may be the result of anything but a command. Their descriptions are names,
+    /// which another client may have chosen differently for the same thing.
+    pub(super) fn of_others(&self) -> &[usize] {
+        &self.others
+    }
+}
+
+fn is_of_command(description: &str) -> bool {
+    description.starts_with("mount ") && description.contains(" from exec ")
+}
+
+/// When the steps ran that left something, by how that is described.
+fn runs(earlier: &[Graph]) -> HashMap<&str, Vec<((UnixMillis, UnixMillis), Maker)>> {
+    let mut runs: HashMap<&str, Vec<_>> = HashMap::new();
+    for (build, graph) in earlier.iter().enumerate() {
+        for (position, step) in graph.steps.iter().enumerate() {
+            let Some(run) = step.run.filter(|_| leaves(step.outcome)) else {
+                continue;
+            };
+            for description in step.descriptions() {
+                runs.entry(description)
+                    .or_default()
+                    .push((run, (build, position)));
+            }
+        }
+    }
+    runs
+}
+
+/// A failed step leaves what it had made until then.
+fn leaves(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Executed | Outcome::Failed | Outcome::Cancelled
+    )
+}

@@ -1,0 +1,201 @@
+//! The session of a plan: takes operations as a run does, and makes the plan in the end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::decide::{self, World};
+use super::graph::Graph;
+use super::held::Store;
+use super::{Plan, Reason, Step, Unplanned, Verdict};
+use crate::engine::{Engine, EngineSession, SessionOptions};
+use crate::error::{Error, Kind};
+use crate::ledger::{self, Ledger, Outcome, Reader};
+use crate::report::Report;
+use crate::{DiskRecord, GraphQlError, Request, Response};
+
+/// Builds of the ledger that are looked at, newest first.
+const BUILDS_MAX: usize = 200;
+
+/// See the module.
+pub struct Planner {
+    engine: Arc<Engine>,
+    session: EngineSession,
+    imports: bool,
+    unplanned: Mutex<Vec<Unplanned>>,
+    /// Holds the record of this session, which is no build.
+    scratch: tempfile::TempDir,
+}
+
+impl std::fmt::Debug for Planner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Planner")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Planner {
+    /// Opens a session in which nothing runs.
+    ///
+    /// # Errors
+    /// When no temporary directory can be made.
+    pub fn start(engine: Arc<Engine>, options: SessionOptions) -> Result<Self, Error> {
+        let scratch = tempfile::Builder::new()
+            .prefix("dagop-plan-")
+            .tempdir()
+            .map_err(|e| Error::input(format!("temporary directory: {e}")))?;
+        let imports = !options.cache_imports.is_empty();
+        let ledger = Ledger::start(ledger::path_in(scratch.path()));
+        Ok(Self {
+            session: engine.open_plan(options, &ledger)?,
+            engine,
+            imports,
+            unplanned: Mutex::default(),
+            scratch,
+        })
+    }
+
+    /// Takes one operation. Where only values are missing that a run would tell, the answer is null,
+    /// with what is known to be handed on; so it is where an operation wants such a value.
+    pub async fn execute(&self, request: Request, cancel: CancellationToken) -> Response {
+        let operation = request.operation_name.clone().unwrap_or_default();
+        let mut response = self.session.execute(request, cancel).await;
+        let is_kind = |error: &GraphQlError, kind| Error::from_dagql(error).kind() == kind;
+        let all = |kind| response.errors.iter().all(|error| is_kind(error, kind));
+        let mut unplanned = self
+            .unplanned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waits = all(Kind::Usage) && !unplanned.is_empty();
+        if response.errors.is_empty() || !(all(Kind::NotRun) || waits) {
+            return response;
+        }
+        for error in response.errors.drain(..) {
+            unplanned.push(Unplanned {
+                operation: operation.clone(),
+                path: if waits { String::new() } else { path(&error) },
+                sentence: if waits {
+                    format!("it needs a value that is not known: {}", error.message())
+                } else {
+                    error.message().to_owned()
+                },
+            });
+        }
+        response
+    }
+
+    /// Counts of the result cache.
+    pub fn cache_stats(&self) -> crate::CacheStats {
+        self.session.cache_stats()
+    }
+
+    /// Ends the session and makes the plan.
+    ///
+    /// # Errors
+    /// When the daemon does not say what it holds, or the ledger cannot be read.
+    pub async fn finish(self) -> Result<Plan, Error> {
+        let roots = self.session.planned();
+        let report = self.session.finish().await?;
+        let own = Reader::open(&ledger::path_in(self.scratch.path()));
+        let fail = |e: ledger::Error| Error::input(e.to_string());
+        let planned = own
+            .and_then(|own| Graph::read(&own, report.build.clone()))
+            .map_err(fail)?;
+        let earlier = self.earlier(&report).map_err(fail)?;
+        // Steps that cannot be there need no daemon, which may be away.
+        let disk: Vec<DiskRecord> = if planned.steps.is_empty() {
+            Vec::new()
+        } else {
+            self.engine.disk_usage().await?
+        };
+        let world = World {
+            planned: &planned,
+            earlier: &earlier,
+            store: &Store::new(&disk, &earlier),
+            imports: self.imports,
+        };
+        let mut verdicts = decide::decide(&world, &roots);
+        let mut calls = calls(&report);
+        let mut plan = Plan {
+            daemon: report.build.daemon.clone(),
+            daemon_version: report.build.daemon_version.clone(),
+            steps: recalled(&report),
+            sources: Vec::new(),
+            unplanned: self
+                .unplanned
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+        };
+        for (position, step) in planned.steps.into_iter().enumerate() {
+            let Some((verdict, reason)) = verdicts.remove(&position) else {
+                plan.sources.push(step.name);
+                continue;
+            };
+            plan.steps.push(Step {
+                calls: calls.remove(&step.canonical).unwrap_or_default(),
+                canonical: Some(step.canonical),
+                name: step.name,
+                kind: Some(step.kind),
+                verdict,
+                sentence: reason.to_string(),
+                reason,
+            });
+        }
+        Ok(plan)
+    }
+
+    /// The builds that ran on the same daemon.
+    fn earlier(&self, report: &Report) -> Result<Vec<Graph>, ledger::Error> {
+        let ledger = match self.engine.ledger() {
+            Ok(ledger) => ledger,
+            Err(ledger::Error::Empty(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let builds = ledger.builds(BUILDS_MAX)?.into_iter();
+        builds
+            .filter(|build| build.daemon == report.build.daemon)
+            .map(|build| Graph::read(&ledger, build))
+            .collect()
+    }
+}
+
+/// The calls of each vertex, by canonical digest.
+fn calls(report: &Report) -> HashMap<String, Vec<String>> {
+    let mut calls: HashMap<String, Vec<String>> = HashMap::new();
+    for call in &report.calls {
+        if let Some(canonical) = &call.canonical {
+            let calls = calls.entry(canonical.clone()).or_default();
+            if !calls.contains(&call.display) {
+                calls.push(call.display.clone());
+            }
+        }
+    }
+    calls
+}
+
+/// The calls that are answered with what an earlier run kept.
+fn recalled(report: &Report) -> Vec<Step> {
+    let calls = report.calls.iter();
+    let recalled = calls.filter(|call| call.outcome == Outcome::Recalled);
+    recalled
+        .map(|call| Step {
+            canonical: None,
+            name: call.display.clone(),
+            calls: Vec::new(),
+            kind: None,
+            verdict: Verdict::Hit,
+            reason: Reason::Recalled,
+            sentence: Reason::Recalled.to_string(),
+        })
+        .collect()
+}
+
+fn path(error: &GraphQlError) -> String {
+    let keys = error.path().iter().map(|segment| match segment {
+        crate::PathSegment::Key(key) => key.to_string(),
+        crate::PathSegment::Index(index) => index.to_string(),
+    });
+    keys.collect::<Vec<_>>().join(".")
+}

@@ -1,0 +1,156 @@
+//! Whether a planned step has a key of an earlier one.
+//!
+//! Two steps have a key in common if their cache maps are equal and, input by input, either what
+//! makes the input has a key in common and the same part of it is used, or the content is equal. This
+//! is how the daemon finds candidates (the links of an input are alternatives, the inputs must
+//! agree), spelled over two graphs instead of one store of links.
+//!
+//! A local directory has no key that outlives its session: only content can lead through it.
+
+use std::collections::HashMap;
+
+use super::graph::{Graph, Input, Step};
+use crate::ledger::VertexKind;
+
+/// Whether two things are the same. Ordered: what is surer of sameness is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Same {
+    No,
+    Maybe,
+    Yes,
+}
+
+impl Same {
+    fn of(equal: bool) -> Self {
+        if equal { Self::Yes } else { Self::No }
+    }
+}
+
+/// The comparison of the planned steps with those of one earlier build.
+pub(super) struct Relation<'a> {
+    planned: &'a Graph,
+    earlier: &'a Graph,
+    /// By positions; pairs that cannot be the same are left out.
+    same: HashMap<(usize, usize), Same>,
+}
+
+impl<'a> Relation<'a> {
+    pub(super) fn new(planned: &'a Graph, earlier: &'a Graph) -> Self {
+        let mut by_map: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut without = Vec::new();
+        for (position, step) in earlier.steps.iter().enumerate() {
+            match &step.cache_map {
+                Some(map) => by_map.entry(map).or_default().push(position),
+                None => without.push(position),
+            }
+        }
+        let mut relation = Self {
+            planned,
+            earlier,
+            same: HashMap::new(),
+        };
+        for (position, step) in planned.steps.iter().enumerate() {
+            let with = match &step.cache_map {
+                Some(map) => by_map.get(map.as_str()).cloned().unwrap_or_default(),
+                None => (0..earlier.steps.len()).collect(),
+            };
+            // An image has a second key, which another cache map may have as well.
+            let images = (0..earlier.steps.len())
+                .filter(|&at| step.is_source() && earlier.steps[at].is_source());
+            for other in with
+                .into_iter()
+                .chain(without.iter().copied())
+                .chain(images)
+            {
+                let same = relation.compare(step, &earlier.steps[other]);
+                if same != Same::No {
+                    relation.same.insert((position, other), same);
+                }
+            }
+        }
+        relation
+    }
+
+    /// Whether a planned step has a key of an earlier one.
+    pub(super) fn same(&self, planned: usize, earlier: usize) -> Same {
+        let same = self.same.get(&(planned, earlier));
+        same.copied().unwrap_or(Same::No)
+    }
+
+    fn compare(&self, step: &Step, other: &Step) -> Same {
+        if step.is_source() || other.is_source() {
+            return source(step, other);
+        }
+        if step.kind != other.kind {
+            return Same::No;
+        }
+        let map = match (&step.cache_map, &other.cache_map) {
+            (Some(map), Some(other)) => Same::of(map == other),
+            _ => Same::Maybe,
+        };
+        let (Some(inputs), Some(others)) = (&step.inputs, &other.inputs) else {
+            return map.min(Same::Maybe);
+        };
+        if inputs.len() != others.len() {
+            return Same::No;
+        }
+        let pairs = inputs.iter().zip(others);
+        let inputs = pairs.map(|(input, other)| self.input(input, other));
+        inputs.min().unwrap_or(Same::Yes).min(map)
+    }
+
+    fn input(&self, input: &Input, other: &Input) -> Same {
+        self.link(input, other).max(content(input, other))
+    }
+
+    /// Whether what makes an input leads to the same place.
+    fn link(&self, input: &Input, other: &Input) -> Same {
+        let (Some(step), Some(of)) = (input.step, other.step) else {
+            return Same::Maybe;
+        };
+        if input.output != other.output || input.selector != other.selector {
+            return Same::No;
+        }
+        self.same(step, of)
+    }
+
+    /// As [`Self::link`], of the input of a pair of steps.
+    pub(super) fn link_of(&self, planned: usize, earlier: usize, input: usize) -> Same {
+        let inputs = |step: &'a Step| step.inputs.as_ref()?.get(input);
+        let planned = inputs(&self.planned.steps[planned]);
+        match planned.zip(inputs(&self.earlier.steps[earlier])) {
+            Some((input, other)) => self.link(input, other),
+            None => Same::Maybe,
+        }
+    }
+}
+
+/// Whether an input has the content of another.
+fn content(input: &Input, other: &Input) -> Same {
+    if !input.keyed_by_content || !other.keyed_by_content {
+        return Same::No;
+    }
+    match (&input.content, &other.content) {
+        (Some(content), Some(other)) => Same::of(content == other),
+        _ => Same::Maybe,
+    }
+}
+
+fn source(step: &Step, other: &Step) -> Same {
+    if step.kind == VertexKind::Local || other.kind == VertexKind::Local || step.kind != other.kind
+    {
+        return Same::No;
+    }
+    if step.records.intersection(&other.records).next().is_some() {
+        return Same::Yes;
+    }
+    // With both keys known on both sides there is nothing left to have in common.
+    let known = |step: &Step| match step.kind {
+        VertexKind::Image | VertexKind::Source => step.records.len() > 1,
+        _ => !step.records.is_empty(),
+    };
+    if known(step) && known(other) {
+        return Same::No;
+    }
+    Same::Maybe
+}

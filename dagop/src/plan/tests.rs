@@ -1,0 +1,208 @@
+//! Verdicts over small graphs and stores, without a daemon.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::decide::{self, World};
+use super::graph::{Described, Graph, Input, Step};
+use super::held::Store;
+use super::{Reason, Verdict};
+use crate::DiskRecord;
+use crate::ledger::{BuildRow, Outcome, VertexKind};
+
+/// A command or a file operation named `name`, whose cache map is `map`; times begin at `at`.
+fn step(kind: VertexKind, name: &str, map: &str, at: u64) -> Step {
+    Step {
+        canonical: name.to_owned(),
+        name: name.to_owned(),
+        kind,
+        cache_map: Some(map.to_owned()),
+        records: BTreeSet::from([format!("{map}@0")]),
+        used: BTreeSet::from([0]),
+        inputs: Some(Vec::new()),
+        outcome: Outcome::Executed,
+        run: Some((at, at + 9)),
+        described: Described::As(BTreeMap::from([(0, described(kind, name))])),
+    }
+}
+
+fn described(kind: VertexKind, name: &str) -> String {
+    match kind {
+        VertexKind::Exec => format!("mount / from exec {name}"),
+        _ => name.to_owned(),
+    }
+}
+
+fn link(step: usize) -> Input {
+    Input {
+        step: Some(step),
+        ..Input::default()
+    }
+}
+
+fn content(step: usize, content: Option<&str>) -> Input {
+    Input {
+        keyed_by_content: true,
+        content: content.map(str::to_owned),
+        ..link(step)
+    }
+}
+
+fn graph(steps: Vec<Step>) -> Graph {
+    let names = steps.iter().enumerate();
+    Graph {
+        positions: names
+            .map(|(at, step)| (step.canonical.clone(), at))
+            .collect(),
+        steps,
+        build: BuildRow::default(),
+    }
+}
+
+fn record(description: &str, created_ms: u64) -> DiskRecord {
+    DiskRecord {
+        id: description.to_owned(),
+        size: 1,
+        created_ms: Some(created_ms),
+        last_used_ms: None,
+        usage_count: 1,
+        mutable: false,
+        in_use: false,
+        shared: false,
+        kind: "regular".to_owned(),
+        description: description.to_owned(),
+        parents: Vec::new(),
+    }
+}
+
+/// A source, a copy out of it, and a command over the copy.
+fn pipeline(copied: Option<&str>, command: &str) -> Graph {
+    let local = Step {
+        cache_map: None,
+        ..step(VertexKind::Local, "src", "", 0)
+    };
+    let copy = Step {
+        inputs: Some(vec![content(0, copied)]),
+        ..step(VertexKind::File, "copy", "map of copy", 10)
+    };
+    let make = Step {
+        inputs: Some(vec![link(1)]),
+        ..step(VertexKind::Exec, "make", command, 20)
+    };
+    graph(vec![local, copy, make])
+}
+
+fn held() -> Vec<DiskRecord> {
+    vec![record("copy", 12), record("mount / from exec make", 22)]
+}
+
+fn verdicts(planned: &Graph, earlier: &[Graph], disk: &[DiskRecord]) -> Vec<(Verdict, Reason)> {
+    let world = World {
+        planned,
+        earlier,
+        store: &Store::new(disk, earlier),
+        imports: false,
+    };
+    let last = planned.steps.last().expect("a step").canonical.clone();
+    decide::decide(&world, &[(last, 0)]).into_values().collect()
+}
+
+fn words(planned: &Graph, earlier: &[Graph], disk: &[DiskRecord]) -> Vec<Verdict> {
+    let verdicts = verdicts(planned, earlier, disk);
+    verdicts.into_iter().map(|(verdict, _)| verdict).collect()
+}
+
+use Verdict::{Hit, Miss, Unknown};
+
+#[test]
+fn what_ran_and_is_held_is_a_hit() {
+    let before = [pipeline(Some("c"), "map of make")];
+    let planned = pipeline(Some("c"), "map of make");
+    assert_eq!(words(&planned, &before, &held()), [Hit, Hit]);
+}
+
+#[test]
+fn what_is_not_held_is_a_miss_if_it_is_needed() {
+    let before = [pipeline(Some("c"), "map of make")];
+    let planned = pipeline(Some("c"), "map of make");
+    assert_eq!(words(&planned, &before, &[]), [Miss, Miss]);
+    // The command's result is there, so nobody asks for the copy.
+    assert_eq!(words(&planned, &before, &held()[1..]), [Hit, Hit]);
+    assert_eq!(words(&planned, &before, &held()[..1]), [Hit, Miss]);
+}
+
+#[test]
+fn other_content_is_another_key() {
+    let before = [pipeline(Some("c"), "map of make")];
+    let planned = pipeline(Some("d"), "map of make");
+    let verdicts = verdicts(&planned, &before, &held());
+    assert_eq!(verdicts[0], (Miss, Reason::OtherKey { records: 1 }));
+    assert_eq!(verdicts[1], (Miss, Reason::OtherKey { records: 1 }));
+}
+
+#[test]
+fn unknown_content_is_unknown() {
+    let before = [pipeline(None, "map of make")];
+    let planned = pipeline(Some("d"), "map of make");
+    assert_eq!(words(&planned, &before, &held()), [Unknown, Unknown]);
+}
+
+#[test]
+fn a_record_of_another_client_may_be_anything_of_its_kind() {
+    let planned = pipeline(Some("c"), "map of make");
+    let foreign = |description: &str| vec![record(description, 500)];
+    let of = |description: &str| words(&planned, &[], &foreign(description));
+    // Names are free; what a command is, is not.
+    assert_eq!(of("COPY . ."), [Unknown, Miss]);
+    assert_eq!(of("mount / from exec make"), [Unknown, Unknown]);
+    assert_eq!(of("mount / from exec test"), [Miss, Miss]);
+    assert_eq!(of("pulled from docker.io/library/a"), [Miss, Miss]);
+    assert_eq!(of("imported sha256:0"), [Unknown, Unknown]);
+}
+
+#[test]
+fn an_output_that_nobody_used_was_not_kept() {
+    let mut before = pipeline(Some("c"), "map of make");
+    before.steps[2].used = BTreeSet::from([1]);
+    let planned = pipeline(Some("c"), "map of make");
+    let verdicts = verdicts(&planned, &[before], &held());
+    assert_eq!(verdicts[1], (Unknown, Reason::OutputNotKept { output: 0 }));
+}
+
+#[test]
+fn a_record_that_two_steps_may_have_made_proves_nothing() {
+    let before = || pipeline(Some("c"), "map of make");
+    let planned = pipeline(Some("c"), "map of make");
+    let verdicts = verdicts(&planned, &[before(), before()], &held());
+    assert_eq!(verdicts[1], (Unknown, Reason::Ambiguous));
+}
+
+#[test]
+fn a_failed_step_left_no_key() {
+    let mut before = pipeline(Some("c"), "map of make");
+    before.steps[2].outcome = Outcome::Failed;
+    let planned = pipeline(Some("c"), "map of make");
+    assert_eq!(words(&planned, &[before], &held()), [Hit, Miss]);
+}
+
+/// `b` copies a file that `a` writes; its key is known by content only when `a` has run.
+fn chain(a: &str) -> Graph {
+    let first = step(VertexKind::Exec, "a", a, 0);
+    let copy = Step {
+        inputs: Some(vec![content(0, None)]),
+        ..step(VertexKind::File, "b", "map of b", 10)
+    };
+    graph(vec![first, copy])
+}
+
+#[test]
+fn a_step_whose_content_decides_runs_what_makes_it() {
+    let disk = [record("mount / from exec a", 3), record("b", 12)];
+    let before = [chain("map of a")];
+    assert_eq!(words(&chain("map of a"), &before, &disk), [Hit, Hit]);
+    let verdicts = verdicts(&chain("changed"), &before, &disk);
+    assert_eq!(verdicts[0].0, Miss, "{verdicts:?}");
+    assert_eq!(
+        verdicts[1],
+        (Unknown, Reason::Content { of: "a".to_owned() })
+    );
+}
