@@ -8,9 +8,13 @@
 //! | executed, with or without errors | 200 |
 //! | `GET /cache/stats`: counts of the result cache | 200 |
 //! | does not parse or does not fit the schema | 422 `application/json`, or 400 for who accepts `application/graphql-response+json` |
-//! | body is not a request | 400; 413 beyond [`BODY_BYTES_MAX`]; 408 after [`BODY_TIME_MAX`] |
+//! | body is not a request | 400; 413 when it is too large, 408 when it is too slow ([`body`]) |
 //! | wrong or no token | 401 with a challenge and no body |
-//! | not JSON by its content type, or from a web page | 415, 403 |
+//! | not JSON by its content type, or compressed in another way than gzip | 415 |
+//! | from a web page | 403 |
+//!
+//! HTTP/2 is spoken with a client that begins with it. Headers that say nothing to this server, as
+//! those of tracing, are ignored.
 //!
 //! A web page can make a browser post to a port of this machine. Requiring `application/json` makes
 //! the browser ask first, which is never granted, and without a token a request that names an
@@ -20,10 +24,8 @@
 //! and closes the connections.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
@@ -39,14 +41,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Token;
 use crate::error::CliError;
 
+mod body;
 #[cfg(test)]
 mod tests;
-
-/// Largest request, in bytes. File contents, secrets and IDs travel in it, so it is not small.
-pub(crate) const BODY_BYTES_MAX: usize = 64 << 20;
-
-/// Longest time a request may take to arrive.
-const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Requests worked on at once; more wait.
 const REQUESTS_MAX: usize = 256;
@@ -178,7 +175,8 @@ async fn answer<Q: Queries>(
         )
     };
     let _permit = server.requests.acquire().await.map_err(closed)?;
-    let body = read_body(body).await?;
+    let body = body::read(&parts.headers, body).await;
+    let body = body.map_err(IntoResponse::into_response)?;
     let request: Request = serde_json::from_slice(&body).map_err(|error| {
         refusal(
             StatusCode::BAD_REQUEST,
@@ -191,36 +189,6 @@ async fn answer<Q: Queries>(
     let _guard = cancel.clone().drop_guard();
     let response = server.queries.execute(request, cancel).await;
     Ok(encode(&response, accepts_graphql_json(&parts.headers)))
-}
-
-async fn read_body(body: Body) -> Result<Bytes, HttpResponse> {
-    let too_large = || {
-        let message = format!("the request is larger than {} MiB", BODY_BYTES_MAX >> 20);
-        refusal(StatusCode::PAYLOAD_TOO_LARGE, &message)
-    };
-    // A length that was announced needs no waiting for.
-    if HttpBody::size_hint(&body).lower() > BODY_BYTES_MAX as u64 {
-        return Err(too_large());
-    }
-    let read = axum::body::to_bytes(body, BODY_BYTES_MAX);
-    match tokio::time::timeout(BODY_TIME_MAX, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            // The limit's error is the source of axum's.
-            let source = std::error::Error::source(&error);
-            if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
-                return Err(too_large());
-            }
-            Err(refusal(
-                StatusCode::BAD_REQUEST,
-                &format!("the body broke off: {error}"),
-            ))
-        }
-        Err(_) => Err(refusal(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body did not arrive in time",
-        )),
-    }
 }
 
 fn encode(response: &Response, graphql_json: bool) -> HttpResponse {
