@@ -52,6 +52,8 @@ mod answer;
 mod known;
 mod plan;
 #[cfg(all(test, not(feature = "shuttle")))]
+mod shape_tests;
+#[cfg(all(test, not(feature = "shuttle")))]
 mod tests;
 
 pub use answer::{ANSWER_BYTES_MAX, ANSWER_NODES_MAX};

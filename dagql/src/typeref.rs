@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// How many list levels a type may have. Dagger itself uses one; the API supports no list of lists.
+/// How many list levels a type may have. Dagger itself uses one.
 pub const TYPE_DEPTH_MAX: usize = 8;
 
 /// The longest accepted GraphQL name in bytes.

@@ -55,7 +55,7 @@
 //! | session ID in storage keys, storage keys by context | the session enters a *new* storage key only; `the_storage_key_outlives_the_process_until_it_expires`. It is handed on in [`crate::CallInfo`] |
 //! | no caching by content where the key has the ID in it | `equal_content_makes_equal_calls_under_their_own_names` |
 //! | resources released twice | data is dropped by its last reference: `releasing_a_session_frees_what_no_other_owns` |
-//! | unsorted results from maps; order of the schema | results are built in order; the schema is kept in order of declaration: `three_sdks_spell_one_call` |
+//! | unsorted results from maps; order of the schema | answers are built in order: `response_keys_are_in_the_order_of_the_document_however_calls_end`; the schema is kept in order of declaration: `three_sdks_spell_one_call` |
 //! | servers and caches cloned per client | one cache; clients are scopes in IDs: `policies_share_as_they_say` |
 //! | secrets per session entangled with the cache | `what_was_made_from_an_argument_that_is_bound_goes_with_it` |
 //!
