@@ -146,10 +146,9 @@ impl Engine {
     /// Finds a daemon and opens the state directory.
     ///
     /// # Errors
-    /// No daemon answers (see [`EngineOptions::daemon_may_be_away`]), a bad address or TLS file, a state directory that
-    /// cannot be written.
+    /// No daemon answers (see [`EngineOptions::daemon_may_be_away`]), a bad address or TLS file.
     pub async fn start(options: EngineOptions) -> Result<Self, Error> {
-        let client_id = client_id(&options.state_dir)?;
+        let client_id = client_id(&options.state_dir);
         let daemon = Daemon::find(&options).await?;
         let schema = crate::core::schema()
             .map_err(|e| Error::internal(format!("the schema is not valid: {e}")))?;
@@ -356,23 +355,30 @@ pub fn operation_names(document: &str) -> Vec<String> {
 }
 
 /// The id of this client, made once per state directory. It scopes per-client
-/// calls and lets the daemon find its copies of local directories again.
-fn client_id(state_dir: &Path) -> Result<String, Error> {
-    let fail = |e: std::io::Error| Error::input(format!("{}: {e}", state_dir.display()));
-    std::fs::create_dir_all(state_dir).map_err(fail)?;
+/// calls and lets the daemon find its copies of local directories again. Where
+/// it cannot be kept each process is a client of its own, which is slower and
+/// nothing worse; the ledger, which is in the same place, tells the user.
+fn client_id(state_dir: &Path) -> String {
     let path = state_dir.join("client-id");
     if let Ok(id) = std::fs::read_to_string(&path)
         && !id.is_empty()
         && id.bytes().all(|b| b.is_ascii_alphanumeric())
     {
-        return Ok(id);
+        return id;
     }
     let id = solver::backend::session::new_id();
     // Complete or not at all: another process may be starting as well.
-    let temporary = tempfile::NamedTempFile::new_in(state_dir).map_err(fail)?;
-    std::fs::write(temporary.path(), &id).map_err(fail)?;
-    temporary.persist(&path).map_err(|e| fail(e.error))?;
-    Ok(id)
+    let keep = || {
+        std::fs::create_dir_all(state_dir)?;
+        let temporary = tempfile::NamedTempFile::new_in(state_dir)?;
+        std::fs::write(temporary.path(), &id)?;
+        temporary.persist(&path).map_err(|e| e.error)
+    };
+    if let Err(error) = keep() {
+        let path = state_dir.display();
+        tracing::warn!(%path, %error, "the client's id is not kept");
+    }
+    id
 }
 
 /// The result cache with its TTL rows and stored values; a file that cannot be

@@ -420,6 +420,36 @@ fn a_state_directory_on_a_full_disk_is_a_slower_run() {
     assert_eq!(stdout(&outcome.json().unwrap()), stdout(&first));
 }
 
+/// A state directory that can only be read, with the state of an earlier run in it or without.
+#[test]
+fn a_state_directory_that_cannot_be_written_is_a_slower_run() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
+    let case = Case::new(daemon::shared().unwrap());
+    let first = case.answer();
+    let state = case.user.home().join("state");
+    let run = |what: &str| {
+        let outcome = case.run();
+        let answer = outcome.json();
+        let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(stdout(&answer), stdout(&first), "{what}");
+        assert!(
+            outcome.stderr.contains("not recorded"),
+            "{what}: {outcome:?}"
+        );
+        answer
+    };
+
+    mount_bind(&state, &state).unwrap();
+    mount_remount(&state, MountFlags::BIND | MountFlags::RDONLY, c"").unwrap();
+    let full = run("state of an earlier run");
+    unmount(&state, UnmountFlags::empty()).unwrap();
+    assert_eq!(full["data"], first["data"], "the same client");
+
+    mount("none", &state, "tmpfs", MountFlags::RDONLY, c"size=400k").unwrap();
+    run("no state");
+    unmount(&state, UnmountFlags::empty()).unwrap();
+}
+
 #[test]
 fn several_processes_at_once_share_one_file() {
     let case = Case::new(daemon::shared().unwrap());
