@@ -9,6 +9,7 @@ mod concurrency;
 mod core_api;
 mod cprogram;
 mod digests;
+mod engine;
 mod examples;
 mod explore;
 mod folding;

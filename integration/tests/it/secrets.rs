@@ -7,7 +7,7 @@ use std::{fs, io, path::Path};
 
 use integration::{
     daemon::Daemon,
-    dagop::Dagop,
+    dagop::{Dagop, Outcome},
     registry::{PASSWORD, Registry, USER},
 };
 use sha2::{Digest as _, Sha256};
@@ -19,6 +19,7 @@ query Canary($password: String!) {
 }
 query Use($tools: ContainerID!, $canary: SecretID!, $environment: SecretID!, $address: String!, $user: String!, $image: String!) {
   loadContainerFromID(id: $tools) {
+    kept: withExec(args: ["busybox", "echo", "kept beside the secret"]) { stdout }
     withSecretVariable(name: "CANARY", secret: $environment) {
       withMountedSecret(path: "/run/canary", source: $canary) {
         withExec(args: ["busybox", "sh", "-c", "busybox test \"$CANARY\" = \"$(busybox cat /run/canary)\" && busybox echo used"]) {
@@ -99,11 +100,31 @@ fn present<T>(result: io::Result<T>) -> Option<T> {
     }
 }
 
+/// Values are kept for later runs either way; the second user is also answered from them.
 #[test]
 fn the_canary_is_nowhere() {
     let daemon = Daemon::start().unwrap();
     let registry = Registry::start().unwrap();
     let user = Dagop::new(daemon.address()).unwrap();
+    let recalling = Dagop::new(daemon.address()).unwrap().recalling();
+    let mut found = Vec::new();
+    for user in [&user, &recalling] {
+        use_the_secret(user, &registry, &mut found);
+    }
+    // The same again, now that there is something to recall.
+    let keys = use_the_secret(&recalling, &registry, &mut found);
+    assert!(keys.stdout.contains("recalled"), "{keys:?}");
+    for user in [&user, &recalling] {
+        search(user.home(), &mut found);
+    }
+    search(daemon.folder(), &mut found);
+    search(registry.folder(), &mut found);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Runs the document, which ends with an error on purpose: it is part of what is searched. Returns
+/// the keys of that run.
+fn use_the_secret(user: &Dagop, registry: &Registry, found: &mut Vec<String>) -> Outcome {
     let image = format!("{}/canary:latest", registry.address());
     let variables = [
         ("password", PASSWORD),
@@ -114,23 +135,25 @@ fn the_canary_is_nowhere() {
     let mut command = user.command_with_tools(DOCUMENT, &variables).unwrap();
     command.env("CANARY", PASSWORD);
     let outcome = integration::dagop::finish(command).unwrap();
-    // The last operation fails on purpose: its error is part of what is searched.
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(outcome.stdout.contains("used"), "{outcome:?}");
     assert!(registry.holds("canary"), "{outcome:?}");
     let keys = user.run(["keys", "--json"]).unwrap();
     assert_eq!(keys.code, 0, "{keys:?}");
-
-    let mut found = Vec::new();
     for (name, text) in [("run", &outcome), ("keys", &keys)] {
         for what in found_in(format!("{}{}", text.stdout, text.stderr).as_bytes()) {
             found.push(format!("output of {name}: {what}"));
         }
     }
-    search(user.home(), &mut found);
-    search(daemon.folder(), &mut found);
-    search(registry.folder(), &mut found);
-    assert!(found.is_empty(), "{}", found.join("\n"));
+    // The store of values is in use, so that searching it means something.
+    let values = rusqlite::Connection::open(user.home().join("state/dagop/dagql-cache.db"));
+    let count = "SELECT count(*) FROM call_values";
+    let count: i64 = values
+        .unwrap()
+        .query_row(count, [], |row| row.get(0))
+        .unwrap();
+    assert!(count > 0, "{outcome:?}");
+    keys
 }
 
 #[test]
