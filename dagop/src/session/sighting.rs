@@ -18,6 +18,13 @@
 //! 3. After the value is there, the directory is compared with what was hashed.
 //!
 //! The comparison is repeated only after another transfer.
+//!
+//! # Not for the cache in memory
+//! What is seen here names values on disk and nothing else; the engine's cache is not taught it
+//! ([`dagql::Cache::learn_content`]). That cache believes what it learns for as long as it holds
+//! the object, while a check speaks of what was read until now: the session may fetch the directory
+//! again and find other files. Little would be won, too. What is made from a directory of the host
+//! is bound to its session unless it is a plain value, and another session finds that on disk.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

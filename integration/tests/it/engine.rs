@@ -88,6 +88,10 @@ async fn look(session: &EngineSession, text: &str, names: &[&str]) -> String {
         r#"{{
           loadDirectoryFromID(id: "{id}") {{ entries file(path: "a") {{ contents }} }}
           directory {{ withDirectory(path: "in", source: "{id}") {{ file(path: "in/a") {{ contents }} }} }}
+          container {{
+            withMountedDirectory(path: "/in", source: "{id}") {{ file(path: "/in/a") {{ contents }} }}
+            withDirectory(path: "/in", source: "{id}") {{ rootfs {{ glob(pattern: "in/*") }} }}
+          }}
         }}"#
     );
     let answer = ask(session, &by_id).await;
@@ -96,6 +100,11 @@ async fn look(session: &EngineSession, text: &str, names: &[&str]) -> String {
     assert_eq!(loaded["file"]["contents"], text);
     let copied = &answer["directory"]["withDirectory"];
     assert_eq!(copied["file"]["contents"], text);
+    let container = &answer["container"];
+    let mounted = &container["withMountedDirectory"];
+    assert_eq!(mounted["file"]["contents"], text);
+    let inside: Vec<String> = names.iter().map(|name| format!("in/{name}")).collect();
+    assert_eq!(container["withDirectory"]["rootfs"]["glob"], json!(inside));
     id
 }
 
