@@ -20,6 +20,7 @@ mod graph;
 mod guard;
 mod page;
 mod pair;
+mod reason;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use dagop::explain::{self, Error as ExplainError};
 use dagop::ledger::{BuildRow, Error as LedgerError, Reader};
 use dagop::report::Report;
 use serde::Serialize;
@@ -159,7 +161,12 @@ async fn build(State(shared): State<Arc<Shared>>, Path(path): Path<(String, Stri
     let read = move |ledger: &Reader| {
         let report = Report::read(ledger, &path.1)?;
         let operations = ledger.operations(&report.build.id)?;
-        Ok(to_json(&columns::Columns::of(&report, &operations)))
+        let reasons = explain::reasons(ledger, &report.build.id, None)?;
+        Ok(to_json(&columns::Columns::of(
+            &report,
+            &operations,
+            &reasons,
+        )))
     };
     answer(&shared, read).await
 }
@@ -170,7 +177,8 @@ async fn compare(
 ) -> Response {
     let read = move |ledger: &Reader| {
         let (a, b) = (Report::read(ledger, &a)?, Report::read(ledger, &b)?);
-        Ok(to_json(&pair::Pairs::of(&a, &b)))
+        let comparison = explain::compare(ledger, &a.build.id, &b.build.id)?;
+        Ok(to_json(&pair::Pairs::of(&a, &b, &comparison)))
     };
     answer(&shared, read).await
 }
@@ -179,16 +187,17 @@ async fn compare(
 /// be added, and the file replaced, while the page is open.
 async fn answer(
     shared: &Shared,
-    read: impl FnOnce(&Reader) -> Result<Response, LedgerError> + Send + 'static,
+    read: impl FnOnce(&Reader) -> Result<Response, ExplainError> + Send + 'static,
 ) -> Response {
     let Ok(_permit) = shared.answers.acquire().await else {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "shutting down", None);
     };
     let path = shared.ledger.clone();
-    let work = move || Reader::open(&path).and_then(|ledger| read(&ledger));
+    let work = move || read(&Reader::open(&path)?);
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) => ledger_failure(&error),
+        Ok(Err(ExplainError::Ledger(error))) => ledger_failure(&error),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), None),
         Err(error) => {
             tracing::error!(%error, "reading the ledger ended early");
             let message = "reading the ledger ended early: this is a defect of dagop";

@@ -5,6 +5,7 @@
 //! cache map) is only with the vertex. Moments are milliseconds since the Unix epoch.
 
 use dagop::event::ScopeInput;
+use dagop::explain::Answer;
 use dagop::ledger::{
     BuildRow, ContentRow, DagOpKind, LayerRow, Outcome, RecordRow, SourceRow, VertexKind,
 };
@@ -12,6 +13,7 @@ use dagop::report::{Report, Summary};
 use serde::Serialize;
 
 use super::graph::{self, Edges, Operations, Positions};
+use super::reason;
 
 /// All of a build.
 #[derive(Debug, Serialize)]
@@ -26,7 +28,12 @@ pub(super) struct Columns<'a> {
     /// What names stood for: image references, repositories, addresses.
     sources: &'a [SourceRow],
     edges: Edges,
+    /// Id of the build that reasons compare with; null if there is none.
+    reasons_against: Option<&'a str>,
 }
+
+/// Answers for all steps, and the build they compare with.
+type Reasons = (Vec<Answer>, Option<BuildRow>);
 
 /// The calls, in order of start.
 #[derive(Debug, Default, Serialize)]
@@ -47,8 +54,6 @@ struct Calls<'a> {
     started_ms: Vec<u64>,
     finished_ms: Vec<Option<u64>>,
     error: Vec<Option<&'a str>>,
-    /// One sentence: why it was not answered from a cache. Null where none is known.
-    reason: Vec<Option<&'a str>>,
 }
 
 /// The vertices, in order of start.
@@ -69,12 +74,13 @@ struct Vertices<'a> {
     contents: Vec<Vec<&'a ContentRow>>,
     /// Digest of the tree that a local source gave.
     tree: Vec<Option<&'a str>>,
-    /// As for calls.
-    reason: Vec<Option<&'a str>>,
+    /// Why it ran: root causes. Null where it did not.
+    reason: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(report: &'a Report, operations: &Operations) -> Self {
+    /// `reasons` as [`dagop::explain::reasons`] gives them.
+    pub(super) fn of(report: &'a Report, operations: &Operations, reasons: &'a Reasons) -> Self {
         let positions = graph::positions(report);
         let mut calls = Calls::default();
         for call in &report.calls {
@@ -95,7 +101,6 @@ impl<'a> Columns<'a> {
             calls.started_ms.push(call.started_ms);
             calls.finished_ms.push(call.finished_ms);
             calls.error.push(call.error_class.as_deref());
-            calls.reason.push(None);
         }
         let mut vertices = Vertices::default();
         for vertex in &report.vertices {
@@ -110,9 +115,9 @@ impl<'a> Columns<'a> {
             vertices.bytes.push(vertex.bytes);
             vertices.started_ms.push(vertex.started_ms);
             vertices.completed_ms.push(vertex.completed_ms);
-            vertices.reason.push(None);
         }
         vertices.add_cache(report, &positions);
+        vertices.reason = reason::of_vertices(report, &reasons.0);
         Self {
             build: &report.build,
             summary: &report.summary,
@@ -122,6 +127,7 @@ impl<'a> Columns<'a> {
             layers: &report.cache.layers,
             sources: &report.cache.sources,
             edges: graph::edges(report, &positions, operations),
+            reasons_against: reasons.1.as_ref().map(|build| build.id.as_str()),
         }
     }
 }

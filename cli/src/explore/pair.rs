@@ -1,20 +1,22 @@
 //! Which steps of two builds belong together.
 //!
-//! Two calls are a pair when they have the same call key; of those left over, when they stand at the
-//! same path of the document; then, when they are the same field of a pair of receivers. Two
-//! vertices are a pair when they have the same canonical digest; of those left over, when they carry
-//! the results of a pair of calls; then, when they are of one kind and have one name. Where several
-//! would do, they are taken in order. So an edited step is still the same step, and a step that only
-//! one build has is left alone. Linear in rows.
+//! Two vertices are a pair when [`dagop::explain`] says so: it follows the graphs of operations, so
+//! that edits and renames keep their pair. Two calls are a pair when they have the same call key; of
+//! those left over, when they are the same field with results in a pair of vertices; then, when they
+//! stand at the same path of the document; then, when they are the same field of a pair of
+//! receivers. Where several would do, they are taken in order. So an edited step is still the same
+//! step, and a step that only one build has is left alone. Linear in rows.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-use dagop::ledger::{CallRow, VertexRow};
+use dagop::explain::{Cause, Comparison};
+use dagop::ledger::CallRow;
 use dagop::report::Report;
 use serde::Serialize;
 
-use super::graph::{self, Positions, identity};
+use super::graph::{self, identity};
+use super::reason;
 
 /// What can differ between the two steps of a pair. A difference is a bit: 1 for the first word.
 const DIFFERENCES: [&str; 4] = ["call key", "vertex", "cache map", "outcome"];
@@ -29,6 +31,8 @@ pub(super) struct Pairs {
     differences: [&'static str; 4],
     calls: Columns,
     vertices: Columns,
+    /// For each row of `vertices`, why its key differs: root causes. Null where it does not.
+    reasons: Vec<Option<String>>,
 }
 
 /// For each step of the first build and each unpaired one of the second: its position there, its
@@ -41,10 +45,10 @@ struct Columns {
 }
 
 impl Pairs {
-    pub(super) fn of(a: &Report, b: &Report) -> Self {
-        let calls = pair_calls(&a.calls, &b.calls);
-        let (a_positions, b_positions) = (graph::positions(a), graph::positions(b));
-        let vertices = pair_vertices((a, &a_positions), (b, &b_positions), &calls);
+    /// `comparison` is of the same two builds.
+    pub(super) fn of(a: &Report, b: &Report, comparison: &Comparison) -> Self {
+        let vertices = pair_vertices(a, b, comparison);
+        let calls = pair_calls(a, b, &vertices);
         let call_differs = |x: u32, y: u32| {
             let (x, y) = (&a.calls[x as usize], &b.calls[y as usize]);
             flag(CALL_KEY, x.call_key != y.call_key)
@@ -73,12 +77,28 @@ impl Pairs {
                 )
                 | flag(OUTCOME, x.outcome != y.outcome)
         };
+        let vertices = vertices.columns(vertex_differs);
         Self {
             differences: DIFFERENCES,
+            reasons: reasons(b, &vertices, comparison),
             calls: calls.columns(call_differs),
-            vertices: vertices.columns(vertex_differs),
+            vertices,
         }
     }
+}
+
+fn reasons(b: &Report, vertices: &Columns, comparison: &Comparison) -> Vec<Option<String>> {
+    let told = comparison.differences.iter().filter_map(|difference| {
+        let causes = difference.causes.iter();
+        let causes: Vec<&Cause> = causes
+            .filter_map(|number| comparison.causes.get(*number as usize))
+            .collect();
+        let step = &difference.step.canonical;
+        Some((step.as_str(), reason::told(step, &causes, difference.more)?))
+    });
+    let told: HashMap<&str, String> = told.collect();
+    let of = |y: &u32| told.get(identity(&b.vertices[*y as usize])).cloned();
+    vertices.b.iter().map(|y| y.as_ref().and_then(of)).collect()
 }
 
 fn flag(bit: u8, set: bool) -> u8 {
@@ -151,9 +171,17 @@ impl Matching {
     }
 }
 
-fn pair_calls(a: &[CallRow], b: &[CallRow]) -> Matching {
+fn pair_calls(a: &Report, b: &Report, vertices: &Matching) -> Matching {
+    let (a_positions, b_positions) = (graph::positions(a), graph::positions(b));
+    let (a, b) = (&a.calls, &b.calls);
     let mut matching = Matching::new(a.len(), b.len());
     matching.pair_by(|x| Some(&a[x].call_key), |y| Some(&b[y].call_key));
+    let partner = |x: usize| {
+        let vertex = graph::vertex_of(&a[x], &a_positions)?;
+        Some((vertices.a[vertex as usize]?, field(&a[x])))
+    };
+    let own = |y: usize| Some((graph::vertex_of(&b[y], &b_positions)?, field(&b[y])));
+    matching.pair_by(partner, own);
     matching.pair_by(|x| Some(&a[x].path), |y| Some(&b[y].path));
     pair_by_receiver(&mut matching, a, b);
     matching
@@ -209,40 +237,77 @@ fn field(call: &CallRow) -> &str {
     call.display.split('(').next().unwrap_or_default()
 }
 
-fn pair_vertices(
-    (a, a_positions): (&Report, &Positions<'_>),
-    (b, b_positions): (&Report, &Positions<'_>),
-    calls: &Matching,
-) -> Matching {
+/// Several vertices of one digest are one step there, and are paired here in order.
+fn pair_vertices(a: &Report, b: &Report, comparison: &Comparison) -> Matching {
     let mut matching = Matching::new(a.vertices.len(), b.vertices.len());
+    let differences = comparison.differences.iter();
+    let before: HashMap<&str, &str> = differences
+        .filter_map(|difference| {
+            let before = difference.before.as_ref()?;
+            Some((&*difference.step.canonical, &*before.canonical))
+        })
+        .collect();
     matching.pair_by(
         |x| Some(identity(&a.vertices[x])),
-        |y| Some(identity(&b.vertices[y])),
+        |y| {
+            let own = identity(&b.vertices[y]);
+            Some(before.get(own).copied().unwrap_or(own))
+        },
     );
-    for (x, partner) in a.calls.iter().zip(&calls.a) {
-        let y = partner.map(|y| &b.calls[y as usize]);
-        let vertices = (
-            graph::vertex_of(x, a_positions),
-            y.and_then(|y| graph::vertex_of(y, b_positions)),
-        );
-        if let (Some(x), Some(y)) = vertices {
-            let (x, y) = (x as usize, y as usize);
-            if matching.a[x].is_none() && matching.b[y].is_none() {
-                matching.pair(x, y);
-            }
-        }
-    }
-    let look = |vertex: &'_ VertexRow| Some((vertex.kind, vertex.name.clone()));
-    matching.pair_by(|x| look(&a.vertices[x]), |y| look(&b.vertices[y]));
     matching
 }
 
 #[cfg(test)]
 mod tests {
+    use dagop::explain::{Difference, Reason, StepName};
     use dagop::ledger::Outcome;
 
     use super::super::tests::{report, step};
     use super::*;
+
+    fn name(report: &Report, at: usize) -> StepName {
+        let vertex = &report.vertices[at];
+        StepName {
+            canonical: identity(vertex).to_owned(),
+            raw: vertex.raw.clone(),
+            name: vertex.name.clone(),
+            kind: vertex.kind,
+            outcome: vertex.outcome,
+            started_ms: vertex.started_ms,
+            completed_ms: vertex.completed_ms,
+        }
+    }
+
+    /// A comparison that found these vertices to be the same step with another key.
+    fn compared(a: &Report, b: &Report, pairs: &[(usize, usize)]) -> Comparison {
+        let reason = Reason::StepAdded;
+        let cause = |(number, (_, y)): (u32, &(usize, usize))| Cause {
+            number,
+            sentence: reason.to_string(),
+            reason: reason.clone(),
+            step: name(b, *y),
+            removed: false,
+            steps: 1,
+        };
+        let difference = |(number, (x, y)): (u32, &(usize, usize))| Difference {
+            step: name(b, *y),
+            before: Some(name(a, *x)),
+            own: vec![number],
+            causes: vec![number],
+            more: false,
+        };
+        Comparison {
+            before: a.build.clone(),
+            after: b.build.clone(),
+            causes: (0..).zip(pairs).map(cause).collect(),
+            differences: (0..).zip(pairs).map(difference).collect(),
+            equal: 0,
+        }
+    }
+
+    fn pairs_of(a: &Report, b: &Report, changed: &[(usize, usize)]) -> Pairs {
+        Pairs::of(a, b, &compared(a, b, changed))
+    }
 
     /// Pairs of calls as text: `0=0`, `1~1` for a changed one, `-2`, `+3`.
     fn shown(pairs: &Columns) -> String {
@@ -262,7 +327,7 @@ mod tests {
             step("container", None),
             step("withExec(args: [\"make\"])", Some(1)),
         ]);
-        let pairs = Pairs::of(&one, &one);
+        let pairs = pairs_of(&one, &one, &[]);
         assert_eq!(shown(&pairs.calls), "0=0 1=1");
         assert_eq!(shown(&pairs.vertices), "0=0 1=1");
     }
@@ -279,12 +344,28 @@ mod tests {
         };
         let mut after = of("make all");
         after.calls[2].call_key = "blake3:other".into();
-        let pairs = Pairs::of(&of("make"), &after);
+        let pairs = pairs_of(&of("make"), &after, &[(1, 1)]);
         assert_eq!(shown(&pairs.calls), "0=0 1~1 2~2");
+        assert_eq!(shown(&pairs.vertices), "0=0 1~1 2=2");
+        let cause = Reason::StepAdded.to_string();
+        assert_eq!(pairs.reasons, [None, Some(cause), None]);
         assert_eq!(
             pairs.calls.differs,
             [0, CALL_KEY | VERTEX | CACHE_MAP, CALL_KEY]
         );
+    }
+
+    #[test]
+    fn a_call_goes_with_its_vertex_wherever_it_stands() {
+        let before = report(&[step("container", None), step("withExec(args: [])", Some(1))]);
+        let after = report(&[
+            step("container", None),
+            step("withUser(name: \"me\")", Some(1)),
+            step("withExec(args: [\"make\"])", Some(2)),
+        ]);
+        let pairs = pairs_of(&before, &after, &[(1, 2)]);
+        assert_eq!(shown(&pairs.calls), "0=0 1~2 +1");
+        assert_eq!(shown(&pairs.vertices), "0=0 1~2 +1");
     }
 
     #[test]
@@ -293,7 +374,7 @@ mod tests {
         let mut after = before.clone();
         after.calls[0].outcome = Outcome::Cached;
         after.vertices[0].outcome = Outcome::Cached;
-        let pairs = Pairs::of(&before, &after);
+        let pairs = pairs_of(&before, &after, &[]);
         assert_eq!(
             (&*pairs.calls.differs, &*pairs.vertices.differs),
             (&[OUTCOME][..], &[OUTCOME][..])
@@ -312,7 +393,7 @@ mod tests {
             step("stdout", Some(1)),
             step("stderr", Some(1)),
         ]);
-        let pairs = Pairs::of(&before, &after);
+        let pairs = pairs_of(&before, &after, &[]);
         assert_eq!(shown(&pairs.calls), "0=0 -1 2=1 +2");
     }
 
@@ -320,7 +401,7 @@ mod tests {
     fn of_equal_steps_the_first_goes_with_the_first() {
         let twice = report(&[step("a", None), step("a", None), step("a", None)]);
         let once = report(&[step("a", None)]);
-        assert_eq!(shown(&Pairs::of(&twice, &once).calls), "0=0 -1 -2");
-        assert_eq!(shown(&Pairs::of(&once, &twice).calls), "0=0 +1 +2");
+        assert_eq!(shown(&pairs_of(&twice, &once, &[]).calls), "0=0 -1 -2");
+        assert_eq!(shown(&pairs_of(&once, &twice, &[]).calls), "0=0 +1 +2");
     }
 }

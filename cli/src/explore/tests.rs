@@ -301,6 +301,7 @@ async fn builds_are_listed_and_compared() {
         json!({"a": [0, 1], "b": [0, 1], "differs": [0, 0]})
     );
     assert_eq!(pairs["differences"][0], "call key");
+    assert_eq!(pairs["reasons"], json!([null]));
 }
 
 #[tokio::test]

@@ -263,6 +263,18 @@ fn two_builds_stand_side_by_side() {
         first.contains("withNewFile") && first.contains("differs in call key"),
         "{first}"
     );
+    let cause = browser.text("#details .reason").unwrap();
+    let changed = "the content of `mkfile /word` changed";
+    assert!(cause.starts_with(changed), "{cause}");
+    // What follows from it names its step.
+    browser.press(&["n"]).unwrap();
+    let follows = browser.text("#details .reason").unwrap();
+    let root = follows.split(';').next().unwrap();
+    assert!(
+        root.starts_with(changed) && root.contains(" (at "),
+        "{follows}"
+    );
+    browser.press(&["N"]).unwrap();
     browser
         .screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("explore-compare.png"))
         .unwrap();

@@ -8,7 +8,9 @@ export class View {
   constructor(kind, first, second, pairs) {
     this.kind = kind;
     this.sides = { a: first[kind], b: second ? second[kind] : null };
+    this.reasonsAgainst = first.reasonsAgainst;
     if (second) this.pair(pairs[kind], pairs.differences);
+    if (second) this.causes = new Map(pairs.vertices.b.map((vertex, at) => [vertex, pairs.reasons[at]]));
     else this.single();
     this.size = this.a.length;
     this.connect();
@@ -107,6 +109,14 @@ export class View {
   // What differs, in words.
   changes(row) {
     return this.differences.filter((_, bit) => this.differs[row] & (1 << bit));
+  }
+
+  // Why: of one build, why the step ran; of two, the root causes of its vertex's other key.
+  reason(row) {
+    if (!this.paired) return this.sides.a.reason(this.a[row]);
+    if (!this.has("b", row) || !this.has("a", row) || this.differs[row] === 0) return null;
+    const vertex = this.kind === "vertices" ? this.b[row] : this.sides.b.columns.vertex[this.b[row]];
+    return this.causes.get(vertex) ?? null;
   }
 
   // The row of a step that corresponds to `row` in the other kind of view.

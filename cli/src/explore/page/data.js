@@ -32,6 +32,7 @@ export class Build {
     this.summary = json.summary;
     this.notices = json.notices;
     this.sources = json.sources;
+    this.reasonsAgainst = json.reasons_against;
     const zero = json.build.started_ms;
     json.vertices.layers = json.layers;
     this.calls = new Calls(json.calls, json.vertices, json.edges.calls, zero);
@@ -56,7 +57,6 @@ class Steps {
   outcome(at) { return this.columns.outcome[at]; }
   kind(at) { return this.columns.kind[at]; }
   bytes(at) { return this.columns.bytes[at]; }
-  reason(at) { return this.columns.reason[at]; }
 
   // The step's name in one line: what stands out, and the rest.
   title(at) { return this.name(at)[0]; }
@@ -94,6 +94,13 @@ class Calls extends Steps {
   number(at) { return this.columns.number[at]; }
   full(at) { return this.columns.display[at]; }
   place(at) { return this.columns.path[at]; }
+
+  // Why it ran, if its vertex did for it.
+  reason(at) {
+    const vertex = this.columns.vertex[at];
+    return vertex === null || this.vertices.outcome[vertex] !== this.outcome(at) ? null : this.vertices.reason[vertex];
+  }
+
   error(at) { return this.columns.error[at]; }
 
   name(at) {
@@ -143,6 +150,7 @@ class Vertices extends Steps {
   number(at) { return at + 1; }
   full(at) { return this.columns.name[at]; }
   place() { return ""; }
+  reason(at) { return this.columns.reason[at]; }
   error() { return null; }
   scopes() { return []; }
 

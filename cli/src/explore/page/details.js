@@ -30,8 +30,8 @@ export class Details {
     this.view = view;
     this.row = row;
     const sides = ["a", "b"].filter((side) => view.has(side, row));
-    const parts = [this.heading(sides), ...sides.flatMap((side) => this.verdict(side, sides.length))];
-    parts.push(this.difference(), this.times(sides), this.keys(sides), this.scopes(sides));
+    const parts = [this.heading(sides), ...sides.map((side) => this.verdict(side, sides.length))];
+    parts.push(this.difference(), this.reason(), this.times(sides), this.keys(sides), this.scopes(sides));
     parts.push(this.links("Made from", view.inputs.list(row)), this.links("Used by", view.users.list(row)));
     parts.push(this.crossing(other));
     this.root.replaceChildren(...parts.flat().filter((part) => part));
@@ -62,11 +62,7 @@ export class Details {
     const name = count > 1 ? `${outcome} in ${side.toUpperCase()}` : outcome;
     const text = make("div", {}, make("strong", {}, name), make("p", {}, meaning(outcome)));
     if (error) text.append(make("p", {}, `Kind of error: ${error}.`));
-    const reason = steps.reason(at);
-    return [
-      make("div", { class: "verdict" }, badge(outcome), text),
-      reason ? make("p", { class: "reason" }, reason) : null,
-    ];
+    return make("div", { class: "verdict" }, badge(outcome), text);
   }
 
   difference() {
@@ -76,6 +72,14 @@ export class Details {
     const changes = view.changes(row);
     const text = mark === "changed" ? `differs in ${changes.join(", ")}` : MARKS[mark][1];
     return make("p", { class: "difference" }, make("span", { class: `mark ${mark}` }, MARKS[mark][0]), ` ${text}`);
+  }
+
+  reason() {
+    const { view, row } = this;
+    const reason = view.reason(row);
+    if (!reason) return null;
+    const other = view.paired ? "Root cause, from A to B" : `Root cause${view.reasonsAgainst ? `, compared with build ${view.reasonsAgainst.slice(0, DIGITS)}` : ""}`;
+    return [make("h3", {}, other), make("p", { class: "reason" }, reason)];
   }
 
   times(sides) {
