@@ -121,17 +121,37 @@ fn assert_quiet(browser: &Browser, explorer: &Explorer) {
     }
 }
 
-fn run(user: &Dagop, word: &str) -> Value {
+fn run(user: &Dagop, word: &str, flags: &[&str]) -> Value {
     let text = "query Build($tools: ContainerID!, $word: String!) {
       loadContainerFromID(id: $tools) {
         withNewFile(path: \"/word\", contents: $word) { withExec(args: [\"busybox\", \"cat\", \"/word\"]) { stdout } }
       }
     }";
-    user.with_tools(text, &[("word", word)])
-        .unwrap()
-        .json()
-        .unwrap()["report"]
-        .take()
+    let mut command = user.command_with_tools(text, &[("word", word)]).unwrap();
+    command.args(flags);
+    integration::dagop::finish(command).unwrap().json().unwrap()["report"].take()
+}
+
+/// Digests of a vertex's records and of the layers on top of their results that a text does not
+/// have. The exported cache has both.
+fn missing_of_cache<'a>(cache: &'a Value, vertex: &Value, text: &str) -> Vec<&'a str> {
+    let records = cache["records"].as_array().unwrap().iter();
+    let records: Vec<&Value> = records
+        .filter(|record| record["vertex"] == *vertex)
+        .collect();
+    assert!(records.iter().any(|record| record["evidence"] == "local"));
+    let mut digests: Vec<&str> = Vec::new();
+    for record in records {
+        digests.extend(record["digest"].as_str());
+        if let Some(layer) = record["layer"].as_u64() {
+            let layer = &cache["layers"][usize::try_from(layer).unwrap()];
+            let names = ["blob", "diff_id", "chain_id"];
+            digests.extend(names.iter().filter_map(|name| layer[*name].as_str()));
+        }
+    }
+    assert!(digests.len() >= 5, "records and layers: {digests:?}");
+    digests.retain(|digest| !text.contains(digest));
+    digests
 }
 
 fn counts(browser: &Browser) -> BTreeMap<String, u64> {
@@ -145,7 +165,11 @@ fn the_page_shows_a_real_build_and_is_driven_by_keys() {
     let user = Dagop::new(daemon::shared().unwrap()).unwrap();
     // A word that no build before had, so that something is executed.
     let word = user.home().display().to_string();
-    let report = run(&user, &word);
+    let report = run(
+        &user,
+        &word,
+        &["--export-cache", "type=local,dest=cache,mode=max"],
+    );
     let explorer = Explorer::start(&user, &[]);
     let browser = Browser::start().unwrap();
     show(&browser, &explorer.url);
@@ -188,8 +212,20 @@ fn the_page_shows_a_real_build_and_is_driven_by_keys() {
         assert!(details.contains(digest), "{column} {digest} in {details}");
     }
     assert!(details.to_lowercase().contains("executed"), "{details}");
+    assert_eq!(
+        missing_of_cache(&report["cache"], &exec["vertex"], &details),
+        [""; 0]
+    );
+    let cause = browser.text("#details .reason").unwrap();
+    assert!(cause.starts_with("no earlier build on "), "{cause}");
     browser
         .screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("explore.png"))
+        .unwrap();
+    browser
+        .value("(() => { const all = document.getElementById('details'); all.scrollTop = all.scrollHeight; })()")
+        .unwrap();
+    browser
+        .screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("explore-records.png"))
         .unwrap();
 
     // Along the edges and back; a key's beginning finds its step; Enter and Esc.
@@ -235,7 +271,7 @@ fn two_builds_stand_side_by_side() {
     let user = Dagop::new(daemon::shared().unwrap()).unwrap();
     let home = user.home().display().to_string();
     let ids = ["one", "two"].map(|word| {
-        let report = run(&user, &format!("{home} {word}"));
+        let report = run(&user, &format!("{home} {word}"), &[]);
         report["build"]["id"].as_str().unwrap().to_owned()
     });
     let explorer = Explorer::start(&user, &[&ids[0], "--against", &ids[1]]);
