@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Tell which steps of a document would run and which are cached, without running any
     Plan(PlanArgs),
+    /// Run every command of a document twice and name those that do not write the same
+    Verify(VerifyArgs),
     /// Show the calls of a recorded build with their keys and outcomes
     Keys(KeysArgs),
     /// Write a recorded build to a file that other machines can read
@@ -114,9 +116,9 @@ pub(crate) struct RunArgs {
     pub(crate) progress: ProgressFlags,
 }
 
-/// `dagop plan`.
+/// A document with its variables.
 #[derive(Debug, clap::Args)]
-pub(crate) struct PlanArgs {
+pub(crate) struct DocumentArgs {
     /// GraphQL document; `-` reads standard input
     #[arg(value_name = "FILE")]
     pub(crate) document: Source,
@@ -126,9 +128,16 @@ pub(crate) struct PlanArgs {
     /// Read variables from a JSON object; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) vars_json: Option<Source>,
-    /// Plan only this operation; without it all operations are planned in order
+    /// Take only this operation; without it all operations are taken in order
     #[arg(long, value_name = "NAME")]
     pub(crate) operation: Option<String>,
+}
+
+/// `dagop plan`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) input: DocumentArgs,
     /// Exit with 1 if a step whose name or call matches is no hit; `*` is any text, `?` a character
     #[arg(long, value_name = "GLOB")]
     pub(crate) fail_on_miss: Vec<String>,
@@ -137,6 +146,26 @@ pub(crate) struct PlanArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) session: SessionFlags,
+}
+
+/// `dagop verify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) input: DocumentArgs,
+    /// Run every command twice over the same inputs, each time without a cache
+    #[arg(long, required = true)]
+    twice: bool,
+    /// Compare modification times as well, those of directories excepted
+    #[arg(long)]
+    pub(crate) mtimes: bool,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) session: SessionFlags,
+    #[command(flatten)]
+    pub(crate) progress: ProgressFlags,
 }
 
 /// `dagop keys`.

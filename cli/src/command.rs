@@ -15,6 +15,7 @@ mod predict;
 mod run;
 mod serve;
 mod session;
+mod verify;
 mod version;
 mod waste;
 mod why;
@@ -47,6 +48,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Command::Waste(args) => waste::waste(&config, &args).map(|()| 0),
             Command::Id(command) => id::id(&command),
             Command::Plan(args) => plan::plan(&config, args).await,
+            Command::Verify(args) => verify::verify(&config, args).await,
             Command::Predict(args) => predict::predict(&args).map(|()| 0),
             Command::Explore(args) => explore::explore(&config, &args).await.map(|()| 0),
             Command::Du(args) => du::du(&config, &args).await.map(|()| 0),

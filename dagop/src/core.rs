@@ -95,7 +95,10 @@ pub(crate) fn object<T: ObjectData>(cx: &Cx, data: T) -> Result<Object, dagql::E
 /// for a scoped or TTL call, the storage key as salt.
 pub(crate) fn vertex(cx: &Cx, kind: Kind, work: Work) -> Result<Edge, Error> {
     let call = cx.call();
-    let salt = (!call.scope().is_empty()).then(|| Salt::new(call.storage_key.as_str()));
+    let mut salt = (!call.scope().is_empty()).then(|| Salt::new(call.storage_key.as_str()));
+    if let (Work::Exec(_), Some(fresh)) = (&work, session(cx)?.fresh_keys()) {
+        salt = Some(Salt::new(&format!("{fresh}/{}", call.storage_key)));
+    }
     let op = DagOp::new(kind, call_ref(cx), salt, work);
     Ok(Edge::first(op))
 }

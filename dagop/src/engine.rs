@@ -30,7 +30,7 @@ use crate::event::{BuildEnd, Event};
 use crate::journal::Journal;
 use crate::ledger::{self, Ledger};
 use crate::report::Report;
-use crate::session::{BuildSession, BuildSessionOptions, Environment};
+use crate::session::{BuildSession, BuildSessionOptions, Environment, Mode};
 
 /// Where the daemon is, and what this client keeps.
 #[derive(Clone, Debug, Default)]
@@ -210,7 +210,7 @@ impl Engine {
     /// # Errors
     /// When no temporary directory can be made.
     pub fn session(&self, options: SessionOptions) -> Result<EngineSession, Error> {
-        self.open(options, &self.ledger, false)
+        self.open(options, &self.ledger, Mode::Run)
     }
 
     /// Opens a session in which nothing runs; what is planned is recorded in `ledger`.
@@ -219,14 +219,28 @@ impl Engine {
         options: SessionOptions,
         ledger: &Ledger,
     ) -> Result<EngineSession, Error> {
-        self.open(options, ledger, true)
+        self.open(options, ledger, Mode::Plan)
+    }
+
+    /// Opens a session whose commands run under keys that no other session has. No value is
+    /// recalled, since then they would not run.
+    pub(crate) fn open_verification(
+        &self,
+        options: SessionOptions,
+    ) -> Result<EngineSession, Error> {
+        let options = SessionOptions {
+            no_recall: true,
+            ..options
+        };
+        let key = format!("verify/{}", solver::backend::session::new_id());
+        self.open(options, &self.ledger, Mode::Verify(key))
     }
 
     fn open(
         &self,
         options: SessionOptions,
         ledger: &Ledger,
-        plan_only: bool,
+        mode: Mode,
     ) -> Result<EngineSession, Error> {
         let journal = Arc::new(Journal::new(ledger.record(), options.events));
         // A cache is written from what was solved: then all of it has to be.
@@ -249,7 +263,7 @@ impl Engine {
             cache_imports: options.cache_imports,
             cache_exports: options.cache_exports,
             journal: Arc::clone(&journal),
-            plan_only,
+            mode,
         })?;
         let build = Arc::new(build);
         let observer = Arc::<Journal>::clone(&journal);
@@ -329,6 +343,11 @@ impl EngineSession {
     /// When it was finished before.
     pub async fn abort(&self) -> Result<Report, Error> {
         self.end(BuildEnd::Cancelled).await
+    }
+
+    /// The daemon's side of it.
+    pub(crate) fn build(&self) -> &BuildSession {
+        &self.build
     }
 
     /// What a plan's session noted instead of evaluating it.

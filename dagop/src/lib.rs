@@ -43,6 +43,7 @@ pub mod report;
 pub mod salt;
 pub mod session;
 mod stored;
+pub mod verify;
 pub mod vertex;
 
 pub use daemon::{DaemonInfo, WorkerInfo};

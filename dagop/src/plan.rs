@@ -41,6 +41,7 @@ mod same;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unknowns;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,7 @@ use crate::ledger::VertexKind;
 
 pub use glob::matches;
 pub use planner::Planner;
+pub(crate) use unknowns::Unknowns;
 
 /// What is known of a step beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -31,6 +31,11 @@ impl Salt {
         Self(storage_key.to_owned())
     }
 
+    /// The storage key.
+    pub(crate) fn key(&self) -> &str {
+        &self.0
+    }
+
     /// Secret id for an exec.
     pub fn secret_id(&self) -> String {
         format!("{SECRET_PREFIX}{}", self.0)

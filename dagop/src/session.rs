@@ -24,7 +24,7 @@
 //! | `export.rs` | directories, files, images, publishing |
 //! | `cache.rs` | caches outside of the daemon, and the join with them |
 //! | `secrets.rs` | secret values |
-//! | `planned.rs` | what a session does in a plan, where nothing runs |
+//! | `mode.rs` | sessions that do not do what they are asked: plans and verifications |
 //! | `output.rs` | the end of what each step printed, for errors |
 
 mod cache;
@@ -33,8 +33,8 @@ mod export;
 mod host;
 mod import;
 mod local;
+mod mode;
 mod output;
-mod planned;
 mod read;
 mod resolve;
 mod secrets;
@@ -50,6 +50,7 @@ use solver::backend::{Build, BuildOptions, CacheBackend, Client, Ref, Session, S
 use tokio::sync::OnceCell;
 
 pub use export::{ImageFormat, ImageVariant};
+pub(crate) use mode::Mode;
 pub use read::Stat;
 pub use resolve::DockerBuild;
 pub(crate) use resolve::pinned;
@@ -62,6 +63,7 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::platform::Platform;
+use crate::vertex::DagOp;
 use output::StepOutput;
 
 /// What a session needs from its owner.
@@ -92,8 +94,8 @@ pub struct BuildSessionOptions {
     pub cache_exports: Vec<CacheBackend>,
     /// What happens, for progress and ledger.
     pub journal: Arc<Journal>,
-    /// Nothing runs: what would be evaluated is noted instead.
-    pub plan_only: bool,
+    /// What the session is for.
+    pub(crate) mode: Mode,
 }
 
 impl std::fmt::Debug for BuildSessionOptions {
@@ -118,6 +120,8 @@ pub struct BuildSession {
     imports: std::sync::OnceLock<Vec<CacheBackend>>,
     /// Diff ids of the images that were resolved, by source identifier.
     images: Mutex<HashMap<String, Vec<solver::Digest>>>,
+    /// The commands that were lowered, where the mode wants them.
+    commands: Mutex<Vec<Arc<DagOp>>>,
     /// Tarballs made for the daemon to read; removed with the session.
     scratch: tempfile::TempDir,
 }
@@ -193,6 +197,7 @@ impl BuildSession {
             output: Arc::default(),
             imports: std::sync::OnceLock::new(),
             images: Mutex::default(),
+            commands: Mutex::default(),
             scratch,
         })
     }

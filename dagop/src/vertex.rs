@@ -294,7 +294,7 @@ impl CopyAction {
 ///
 /// Outputs of the vertex: [`ExecWork::ROOT`], [`ExecWork::META`], then one for
 /// each writable bind mount in order of `mounts`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ExecWork {
     /// The whole command line, init included.
     pub args: Vec<String>,

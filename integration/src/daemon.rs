@@ -36,6 +36,7 @@ pub struct Daemon {
     // Dropped before `folder`: a running daemon would write into a deleted one.
     process: Process,
     folder: TempDir,
+    tools: PathBuf,
 }
 
 impl Daemon {
@@ -55,18 +56,26 @@ impl Daemon {
         let folder = tempfile::Builder::new().prefix("dagop-it-").tempdir()?;
         let config = folder.path().join("buildkitd.toml");
         std::fs::write(&config, "")?;
-        let mut command = Command::new(tools.join("buildkitd"));
-        command
-            .arg("--config")
-            .arg(&config)
-            .arg("--root")
-            .arg(folder.path().join("root"))
-            .args(["--addr", &address(folder.path())])
-            .args(["--oci-worker-net=host", "--containerd-worker=false"]);
-        let process = Process::start(&mut command, &folder.path().join("log"))?;
-        let mut daemon = Self { process, folder };
-        daemon.await_ready(tools)?;
+        let process = launch(tools, folder.path())?;
+        let tools = tools.to_owned();
+        let mut daemon = Self {
+            process,
+            folder,
+            tools,
+        };
+        daemon.await_ready()?;
         Ok(daemon)
+    }
+
+    /// Stops it as an administrator does and starts it again with what it stored.
+    ///
+    /// # Errors
+    /// When it does not end, or does not come up again.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait(DEAD)?;
+        self.process = launch(&self.tools, self.folder.path())?;
+        self.await_ready()
     }
 
     /// Its address, for `--addr`.
@@ -97,8 +106,8 @@ impl Daemon {
         Ok(())
     }
 
-    fn await_ready(&mut self, tools: &Path) -> anyhow::Result<()> {
-        let buildctl = tools.join("buildctl");
+    fn await_ready(&mut self) -> anyhow::Result<()> {
+        let buildctl = self.tools.join("buildctl");
         let address = self.address();
         let answered = wait_until(READY, || {
             anyhow::ensure!(self.process.is_running(), "the daemon ended");
@@ -129,6 +138,18 @@ impl Drop for Daemon {
             );
         }
     }
+}
+
+fn launch(tools: &Path, folder: &Path) -> anyhow::Result<Process> {
+    let mut command = Command::new(tools.join("buildkitd"));
+    command
+        .arg("--config")
+        .arg(folder.join("buildkitd.toml"))
+        .arg("--root")
+        .arg(folder.join("root"))
+        .args(["--addr", &address(folder)])
+        .args(["--oci-worker-net=host", "--containerd-worker=false"]);
+    Process::start(&mut command, &folder.join("log"))
 }
 
 fn address(folder: &Path) -> String {

@@ -25,7 +25,11 @@ impl Queries for Planner {
 }
 
 pub(crate) async fn plan(config: &Config, args: PlanArgs) -> Result<u8, CliError> {
-    let input = Input::of(&args.document, args.vars_json.as_ref(), &args.variables)?;
+    let input = Input::of(
+        &args.input.document,
+        args.input.vars_json.as_ref(),
+        &args.input.variables,
+    )?;
     let cancel = signal::listen(tokio::sync::mpsc::unbounded_channel().0)?;
     let engine = Engine::start(EngineOptions {
         daemon_may_be_away: true,
@@ -40,7 +44,7 @@ pub(crate) async fn plan(config: &Config, args: PlanArgs) -> Result<u8, CliError
         ..SessionOptions::default()
     };
     let planner = Planner::start(Arc::new(engine), options)?;
-    let operation = args.operation.as_deref();
+    let operation = args.input.operation.as_deref();
     let answer = operations::run(&planner, &input.text, &input.variables, operation, &cancel).await;
     if !answer.errors.is_empty() {
         let document = Document {

@@ -18,7 +18,7 @@ use dagql::{
 
 use super::file::File;
 use super::{content_digest, object, path, read, session, this};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::session::Stat;
 use crate::vertex::{Tree, tree_is_bound};
 
@@ -242,16 +242,18 @@ pub(crate) fn kind_field(locate: Locate) -> Field {
         })
 }
 
-/// Fails unless `path` of the receiver exists and is of this kind.
+/// Fails unless `path` of the receiver exists and is of this kind. In a plan it is taken to be so.
 pub(crate) async fn require(
     cx: &Cx,
     this_: &Object,
     path: &str,
     wanted: PathKind,
 ) -> Result<(), GraphqlError> {
-    let found = cx
-        .select(this_, "kind", [("path", Literal::from(path))])
-        .await?;
+    let argument = [("path", Literal::from(path))];
+    let found = match cx.select(this_, "kind", argument).await {
+        Err(error) if Error::from_dagql(&error).kind() == Kind::NotRun => return Ok(()),
+        found => found?,
+    };
     if found.as_str() == Some(wanted.as_str()) {
         return Ok(());
     }

@@ -24,6 +24,9 @@ const IMPORTED: &str = "imported ";
 /// A step of an earlier build: positions of build and step.
 pub(super) type Maker = (usize, usize);
 
+/// From when to when a step ran, and which it is.
+type Run = ((UnixMillis, UnixMillis), Maker);
+
 /// A record that may be the result of a step.
 pub(super) struct Held {
     pub(super) id: String,
@@ -99,8 +102,8 @@ fn is_of_command(description: &str) -> bool {
 }
 
 /// When the steps ran that left something, by how that is described.
-fn runs(earlier: &[Graph]) -> HashMap<&str, Vec<((UnixMillis, UnixMillis), Maker)>> {
-    let mut runs: HashMap<&str, Vec<_>> = HashMap::new();
+fn runs(earlier: &[Graph]) -> HashMap<&str, Vec<Run>> {
+    let mut runs: HashMap<&str, Vec<Run>> = HashMap::new();
     for (build, graph) in earlier.iter().enumerate() {
         for (position, step) in graph.steps.iter().enumerate() {
             let Some(run) = step.run.filter(|_| leaves(step.outcome)) else {

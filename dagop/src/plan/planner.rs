@@ -1,19 +1,19 @@
 //! The session of a plan: takes operations as a run does, and makes the plan in the end.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{self, World};
 use super::graph::Graph;
 use super::held::Store;
-use super::{Plan, Reason, Step, Unplanned, Verdict};
+use super::{Plan, Reason, Step, Unknowns, Verdict};
 use crate::engine::{Engine, EngineSession, SessionOptions};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::ledger::{self, Ledger, Outcome, Reader};
 use crate::report::Report;
-use crate::{DiskRecord, GraphQlError, Request, Response};
+use crate::{DiskRecord, Request, Response};
 
 /// Builds of the ledger that are looked at, newest first.
 const BUILDS_MAX: usize = 200;
@@ -23,7 +23,7 @@ pub struct Planner {
     engine: Arc<Engine>,
     session: EngineSession,
     imports: bool,
-    unplanned: Mutex<Vec<Unplanned>>,
+    unknowns: Unknowns,
     /// Holds the record of this session, which is no build.
     scratch: tempfile::TempDir,
 }
@@ -52,7 +52,7 @@ impl Planner {
             session: engine.open_plan(options, &ledger)?,
             engine,
             imports,
-            unplanned: Mutex::default(),
+            unknowns: Unknowns::default(),
             scratch,
         })
     }
@@ -61,29 +61,8 @@ impl Planner {
     /// with what is known to be handed on; so it is where an operation wants such a value.
     pub async fn execute(&self, request: Request, cancel: CancellationToken) -> Response {
         let operation = request.operation_name.clone().unwrap_or_default();
-        let mut response = self.session.execute(request, cancel).await;
-        let is_kind = |error: &GraphQlError, kind| Error::from_dagql(error).kind() == kind;
-        let all = |kind| response.errors.iter().all(|error| is_kind(error, kind));
-        let mut unplanned = self
-            .unplanned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let waits = all(Kind::Usage) && !unplanned.is_empty();
-        if response.errors.is_empty() || !(all(Kind::NotRun) || waits) {
-            return response;
-        }
-        for error in response.errors.drain(..) {
-            unplanned.push(Unplanned {
-                operation: operation.clone(),
-                path: if waits { String::new() } else { path(&error) },
-                sentence: if waits {
-                    format!("it needs a value that is not known: {}", error.message())
-                } else {
-                    error.message().to_owned()
-                },
-            });
-        }
-        response
+        let response = self.session.execute(request, cancel).await;
+        self.unknowns.take(operation, response)
     }
 
     /// Counts of the result cache.
@@ -123,10 +102,7 @@ impl Planner {
             daemon_version: report.build.daemon_version.clone(),
             steps: recalled(&report),
             sources: Vec::new(),
-            unplanned: self
-                .unplanned
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
+            unplanned: self.unknowns.into_list(),
         };
         for (position, step) in planned.steps.into_iter().enumerate() {
             let Some((verdict, reason)) = verdicts.remove(&position) else {
@@ -190,12 +166,4 @@ fn recalled(report: &Report) -> Vec<Step> {
             sentence: Reason::Recalled.to_string(),
         })
         .collect()
-}
-
-fn path(error: &GraphQlError) -> String {
-    let keys = error.path().iter().map(|segment| match segment {
-        crate::PathSegment::Key(key) => key.to_string(),
-        crate::PathSegment::Index(index) => index.to_string(),
-    });
-    keys.collect::<Vec<_>>().join(".")
 }

@@ -248,7 +248,7 @@ impl Inputs for BuildSession {
 
     fn files(&self, output: &Output) -> Result<Option<Files>, InputError> {
         let trees = &self.providers.local_trees;
-        Ok(trees.files(output.vertex(), self.rules(), self.options.plan_only))
+        Ok(trees.files(output.vertex(), self.rules(), self.is_plan()))
     }
 }
 

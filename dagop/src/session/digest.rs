@@ -4,7 +4,7 @@
 //! fetched (a directory as a tar stream, a file through the gateway) and hashed
 //! here, with the daemon's own rules.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use snapshots::checksum::{self, Profile, Rules};
 use snapshots::tree::{ArchiveTree, Kind, Meta, Time};
@@ -23,6 +23,21 @@ impl BuildSession {
     /// # Errors
     /// A missing path, a failing step, a full temporary directory.
     pub async fn content_digest(&self, tree: &Tree, path: &str) -> Result<String, Error> {
+        let tree = self.archive(tree).await?;
+        let profile = Profile {
+            rules: self.rules(),
+            ..Profile::SNAPSHOT
+        };
+        let path = path.to_owned();
+        let hashing = tokio::task::spawn_blocking(move || hash(&tree, profile, &path));
+        hashing.await.map_err(|e| Error::internal(e.to_string()))?
+    }
+
+    /// All files of a tree, in an archive that is gone with the value.
+    ///
+    /// # Errors
+    /// A failing step, a full temporary directory.
+    pub(crate) async fn archive(&self, tree: &Tree) -> Result<ArchiveTree, Error> {
         let root = match tree {
             None => Meta::new(Kind::Dir, 0o755),
             Some(_) => meta(&self.file_stat(tree, "/").await?),
@@ -35,13 +50,14 @@ impl BuildSession {
         let target = Target::File(archive.clone());
         self.export(exporter, Some(target), std::slice::from_ref(tree), single)
             .await?;
-        let profile = Profile {
-            rules: self.rules(),
-            ..Profile::SNAPSHOT
-        };
-        let path = path.to_owned();
-        let hashing = tokio::task::spawn_blocking(move || hash(&archive, root, profile, &path));
-        hashing.await.map_err(|e| Error::internal(e.to_string()))?
+        let opened = tokio::task::spawn_blocking(move || {
+            let fail = |e: &dyn std::fmt::Display| Error::input(format!("exported files: {e}"));
+            let file = std::fs::File::open(&archive).map_err(|e| fail(&e))?;
+            // The temporary directory goes with the session; large trees should not wait for that.
+            let _ = std::fs::remove_file(&archive);
+            ArchiveTree::open(file, root).map_err(|e| fail(&e))
+        });
+        opened.await.map_err(|e| Error::internal(e.to_string()))?
     }
 
     /// The rules of the daemon's release.
@@ -50,13 +66,9 @@ impl BuildSession {
     }
 }
 
-fn hash(archive: &PathBuf, root: Meta, profile: Profile, path: &str) -> Result<String, Error> {
-    let fail = |e: &dyn std::fmt::Display| Error::input(format!("content digest of {path}: {e}"));
-    let file = std::fs::File::open(archive).map_err(|e| fail(&e))?;
-    let tree = ArchiveTree::open(file, root).map_err(|e| fail(&e))?;
-    let digest = checksum::plain(&tree, profile, path).map_err(|e| fail(&e))?;
-    // The temporary directory goes with the session; large trees should not wait for that.
-    let _ = std::fs::remove_file(archive);
+fn hash(tree: &ArchiveTree, profile: Profile, path: &str) -> Result<String, Error> {
+    let digest = checksum::plain(tree, profile, path);
+    let digest = digest.map_err(|e| Error::input(format!("content digest of {path}: {e}")))?;
     Ok(digest.to_string())
 }
 

@@ -73,7 +73,8 @@ impl BuildSession {
     ) -> Result<String, dagql::Error> {
         let target = self.host_path(text)?;
         let tree = as_root(cx, directory)?;
-        self.leaves("an export", std::slice::from_ref(&tree))?;
+        self.leaves("an export", std::slice::from_ref(&tree))
+            .await?;
         make_parent(&target)?;
         let mode = if wipe {
             DirectoryMode::Mirror
@@ -102,7 +103,8 @@ impl BuildSession {
         text: &str,
         into_directory: bool,
     ) -> Result<String, Error> {
-        self.leaves("an export", std::slice::from_ref(&file.tree))?;
+        self.leaves("an export", std::slice::from_ref(&file.tree))
+            .await?;
         let mut target = self.host_path(text)?;
         if into_directory && (text.ends_with('/') || target.is_dir()) {
             target.push(path::name(&file.path));
@@ -148,6 +150,7 @@ impl BuildSession {
         format: ImageFormat,
     ) -> Result<String, Error> {
         let fail = |e: solver::llb::Error| Error::input(format!("address {address:?}: {e}"));
+        self.leaves("an export", &trees(variants)).await?;
         let name = Reference::parse(address).map_err(fail)?.or_latest();
         let mut attrs = format.attrs();
         attrs.insert("name".to_owned(), name.to_string());
@@ -174,8 +177,7 @@ impl BuildSession {
         format: ImageFormat,
     ) -> Result<String, Error> {
         let target = self.host_path(text)?;
-        let trees: Vec<Tree> = variants.iter().map(|v| v.tree.clone()).collect();
-        self.leaves("an export", &trees)?;
+        self.leaves("an export", &trees(variants)).await?;
         make_parent(&target)?;
         self.tarball(&target, variants, format).await?;
         Ok(text.to_owned())
@@ -218,7 +220,7 @@ impl BuildSession {
         target: Option<Target>,
         variants: &[ImageVariant],
     ) -> Result<ExporterResponse, Error> {
-        let trees: Vec<Tree> = variants.iter().map(|v| v.tree.clone()).collect();
+        let trees = trees(variants);
         let response = self
             .export(exporter, target, &trees, |refs| image(variants, refs))
             .await?;
@@ -238,7 +240,7 @@ impl BuildSession {
         trees: &[Tree],
         result: impl FnOnce(Vec<Option<Ref>>) -> BuildResult,
     ) -> Result<ExporterResponse, Error> {
-        self.leaves("an export", trees)?;
+        self.evaluates("an export", trees)?;
         self.look_at_local_trees().await;
         let targets = FileSendTargets::new();
         if let Some(target) = target {
@@ -293,6 +295,10 @@ impl BuildSession {
         };
         Ok(Session::start(self.options.daemon.client().await?, config).await?)
     }
+}
+
+fn trees(variants: &[ImageVariant]) -> Vec<Tree> {
+    variants.iter().map(|v| v.tree.clone()).collect()
 }
 
 /// Why a copy to the host failed.

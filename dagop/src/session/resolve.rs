@@ -196,7 +196,7 @@ impl BuildSession {
 
     /// Runs the daemon's Dockerfile frontend.
     pub(crate) async fn docker_build(&self, build: DockerBuild) -> Result<FrontendResult, Error> {
-        self.leaves(
+        self.evaluates(
             "what a Dockerfile says",
             std::slice::from_ref(&build.context),
         )?;

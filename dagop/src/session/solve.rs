@@ -14,6 +14,7 @@ impl BuildSession {
         let Some(edge) = tree else { return Ok(None) };
         let mut made = Vec::new();
         let output = lower(edge, &mut made)?;
+        self.keep_commands(&made);
         self.options.journal.lowered(&made);
         Ok(output)
     }
@@ -53,7 +54,7 @@ impl BuildSession {
     /// # Errors
     /// The first step that fails, or the daemon.
     pub async fn evaluate(&self, tree: &Tree) -> Result<(), Error> {
-        if self.options.plan_only {
+        if self.is_plan() {
             return self.note(tree);
         }
         let Some(reference) = self.reference(tree).await? else {

@@ -18,6 +18,7 @@ mod introspection;
 mod join;
 mod kill;
 mod layering;
+mod plan;
 mod predict;
 mod predict_command;
 mod predict_compare;
@@ -30,6 +31,7 @@ mod secrets;
 mod session;
 mod tidy;
 mod values;
+mod verify;
 
 /// The modules above, as text, so that the test can compare.
 const THIS_FILE: &str = include_str!("main.rs");
