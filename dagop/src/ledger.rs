@@ -46,6 +46,7 @@ mod reader;
 mod recorder;
 mod row;
 mod schema;
+mod tree;
 mod write;
 mod writer;
 
@@ -65,6 +66,7 @@ pub use row::{
     BuildRow, BuildState, CacheRows, CallRow, ContentRow, Evidence, InputRow, LayerRow,
     OperationRow, RecordRow, SourceRow, TreeRow, VertexRow,
 };
+pub use tree::HashedTree;
 
 use writer::Message;
 

@@ -1,8 +1,8 @@
 //! Which earlier build a step is compared with when nobody says.
 //!
 //! Of the builds that began before, newest first and at most [`BUILDS_MAX`] of them:
-//! 1. On the same daemon, the newest in which the step has the very same key. If it left a result
-//!    there, nothing else can explain that the step ran again.
+//! 1. On the same daemon, the newest in which the step has the very same key and left a result
+//!    (else the newest with that key): nothing else can explain that the step ran again.
 //! 2. On the same daemon, the newest of the same pipeline that has a pair of the step.
 //! 3. The same two on any daemon.
 //!
@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use super::graph::Graph;
 use super::similar::Profile;
 use super::{Compared, Error};
-use crate::ledger::{BuildRow, Reader};
+use crate::ledger::{BuildRow, Outcome, Reader};
 
 /// Earlier builds that are looked at.
 const BUILDS_MAX: usize = 50;
@@ -49,12 +49,12 @@ pub(super) fn for_step(
     canonical: &str,
 ) -> Result<Option<Compared>, Error> {
     let mut best: Option<(bool, Compared)> = None;
+    // The same key, but no result of it.
+    let mut fruitless: Option<Compared> = None;
     for other in candidates(ledger, build)? {
         let same_daemon = other.daemon == build.daemon;
-        if best
-            .as_ref()
-            .is_some_and(|(daemon, _)| *daemon && !same_daemon)
-        {
+        let found = fruitless.is_some() || best.as_ref().is_some_and(|(daemon, _)| *daemon);
+        if found && !same_daemon {
             break;
         }
         let (before, after) = graphs(ledger, other, build)?;
@@ -66,15 +66,27 @@ pub(super) fn for_step(
         let Some(step) = steps.iter().position(|step| step.canonical == canonical) else {
             continue;
         };
-        if compared.pairs.before[step].is_none() {
+        let Some(pair) = compared.pairs.before[step] else {
             continue;
-        }
+        };
         if !compared.causes.steps[step].differs {
-            return Ok(Some(compared));
+            if left_a_result(compared.before.steps[pair].outcome) {
+                return Ok(Some(compared));
+            }
+            fruitless.get_or_insert(compared);
+            continue;
         }
         best.get_or_insert((same_daemon, compared));
     }
-    Ok(best.map(|(_, compared)| compared))
+    Ok(fruitless.or(best.map(|(_, compared)| compared)))
+}
+
+/// Whether an outcome is one after which the daemon had a record.
+pub(super) fn left_a_result(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Executed | Outcome::Cached | Outcome::Joined
+    )
 }
 
 /// Chooses for a whole build.

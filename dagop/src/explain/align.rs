@@ -3,14 +3,15 @@
 //! Like a text diff, but with elements that may be *similar*:
 //! 1. *Anchors.* An element whose signature occurs once in both sequences is matched; of matches
 //!    that cross, a longest increasing subsequence stays (patience diff). Signatures come in tiers,
-//!    the exact one first; each tier works within the gaps that the one before left.
+//!    the exact one first; each tier works within the gaps that the one before left. An exact match
+//!    that crosses is at another place; it is left for the caller and matched with nothing else.
 //! 2. *Gaps.* Within what is left, pairs are chosen so that the sum of similarities is greatest
 //!    (dynamic programming), at most [`CELLS_MAX`] comparisons per gap. A larger gap is matched by
 //!    position, from its beginning.
 //!
 //! Anchors cost O(n log n). Everything is deterministic: among equal choices the earlier one wins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// Comparisons within one gap.
@@ -28,53 +29,65 @@ pub(super) fn align(
 ) -> Vec<(usize, usize)> {
     let mut gaps = vec![(0..lengths.0, 0..lengths.1)];
     let mut pairs = Vec::new();
+    let mut crossed = [HashSet::new(), HashSet::new()];
     for tier in 0..tiers {
         let mut smaller = Vec::new();
         for (left, right) in gaps {
-            let found = anchors(
-                &left,
-                &right,
-                |i| signatures.0(tier, i),
-                |j| signatures.1(tier, j),
-            );
+            let mine = left.clone().filter(|i| !crossed[0].contains(i));
+            let theirs = right.clone().filter(|j| !crossed[1].contains(j));
+            let mine = mine.map(|i| (signatures.0(tier, i), i)).collect::<Vec<_>>();
+            let theirs = theirs
+                .map(|j| (signatures.1(tier, j), j))
+                .collect::<Vec<_>>();
+            let matches = unique(&mine, &theirs);
+            let found = increasing(&matches);
             let (mut i, mut j) = (left.start, right.start);
             for &(x, y) in &found {
                 smaller.push((i..x, j..y));
                 (i, j) = (x + 1, y + 1);
             }
             smaller.push((i..left.end, j..right.end));
+            if tier == 0 {
+                let kept: HashSet<_> = found.iter().collect();
+                for (x, y) in matches.iter().filter(|pair| !kept.contains(pair)) {
+                    crossed[0].insert(*x);
+                    crossed[1].insert(*y);
+                }
+            }
             pairs.extend(found);
         }
         smaller.retain(|(left, right)| !left.is_empty() && !right.is_empty());
         gaps = smaller;
     }
+    let similarity = |i: usize, j: usize| {
+        let taken = crossed[0].contains(&i) || crossed[1].contains(&j);
+        if taken { None } else { similarity(i, j) }
+    };
     for (left, right) in gaps {
-        fill(left, right, similarity, &mut pairs);
+        fill(left, right, &similarity, &mut pairs);
     }
     pairs.sort_unstable();
     pairs
 }
 
-/// Elements whose signature is unique on both sides, as far as they are in the same order.
-fn anchors(
-    left: &Range<usize>,
-    right: &Range<usize>,
-    of_left: impl Fn(usize) -> u64,
-    of_right: impl Fn(usize) -> u64,
-) -> Vec<(usize, usize)> {
-    // Signature to its place on either side; none for one that occurs more than once.
-    let mut places: HashMap<u64, [Option<Option<usize>>; 2]> = HashMap::new();
-    let mut note = |signature: u64, side: usize, place: usize| {
-        let slot = &mut places.entry(signature).or_default()[side];
-        *slot = Some(if slot.is_some() { None } else { Some(place) });
-    };
-    left.clone().for_each(|i| note(of_left(i), 0, i));
-    right.clone().for_each(|j| note(of_right(j), 1, j));
-    let matches = left.clone().filter_map(|i| match places[&of_left(i)] {
-        [Some(Some(_)), Some(Some(j))] => Some((i, j)),
-        _ => None,
-    });
-    increasing(&matches.collect::<Vec<_>>())
+/// Elements whose signature is unique on both sides, in the order of the left one.
+fn unique(left: &[(u64, usize)], right: &[(u64, usize)]) -> Vec<(usize, usize)> {
+    // How often a signature occurs on either side, and where it did last.
+    let mut places: HashMap<u64, [(usize, usize); 2]> = HashMap::new();
+    for (side, elements) in [left, right].into_iter().enumerate() {
+        for &(signature, place) in elements {
+            let (count, last) = &mut places.entry(signature).or_default()[side];
+            *count += 1;
+            *last = place;
+        }
+    }
+    let matches = left
+        .iter()
+        .filter_map(|(signature, i)| match places[signature] {
+            [(1, _), (1, j)] => Some((*i, j)),
+            _ => None,
+        });
+    matches.collect()
 }
 
 /// A longest subsequence whose second numbers increase too.
@@ -154,7 +167,7 @@ mod tests {
         let similarity = |i: usize, j: usize| {
             let (a, b) = (left[i].as_bytes(), right[j].as_bytes());
             let shared = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-            (shared > 0).then(|| shared as f64)
+            (shared > 0).then_some(shared as f64)
         };
         align(
             (left.len(), right.len()),

@@ -252,7 +252,7 @@ fn no_record(compared: &Compared, place: usize) -> Reason {
         return Reason::Concurrent { build };
     }
     match old.outcome {
-        Outcome::Executed | Outcome::Cached | Outcome::Joined => Reason::Evicted {
+        outcome if against::left_a_result(outcome) => Reason::Evicted {
             build,
             outcome: old.outcome,
             at_ms: old.times.1,

@@ -294,6 +294,16 @@ impl Finder<'_> {
             });
         };
         let local = self.after.steps[y].kind == VertexKind::Local;
+        if self.pairs.moved.contains(&user) && self.after.steps[user].primary() == Some(y) {
+            // At another place it is on another step, which is the same as saying that it moved.
+            let below = &self.causes.steps[y];
+            return Ok(Edge {
+                differs: true,
+                causes: below.all.to_vec(),
+                more: below.more,
+                own: Vec::new(),
+            });
+        }
         if !self.paired(x, y) || self.pairs.moved.contains(&y) {
             return Ok(self.walk(user, input, (Some(x), Some(y))));
         }
@@ -453,7 +463,8 @@ impl Finder<'_> {
     /// Steps that were added or removed at the end of a chain, which nobody uses.
     fn ends(&mut self) {
         for j in self.after.terminals() {
-            if self.pairs.before[j].is_none() {
+            // A vertex that is not ours has no known place in a chain.
+            if self.pairs.before[j].is_none() && self.after.steps[j].is_described() {
                 let i = self.meets(j);
                 let edge = self.walk(j, 0, (i, Some(j)));
                 let below = self.causes.steps[j].all.to_vec();
@@ -464,7 +475,7 @@ impl Finder<'_> {
             }
         }
         for i in self.before.terminals() {
-            if self.pairs.after[i].is_none() {
+            if self.pairs.after[i].is_none() && self.before.steps[i].is_described() {
                 let mut x = Some(i);
                 while let Some(step) = x.filter(|&step| self.pairs.after[step].is_none()) {
                     self.cause(Reason::StepRemoved, At::Before(step));

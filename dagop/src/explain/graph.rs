@@ -1,7 +1,9 @@
 //! A recorded build as a graph of steps, made ready to be compared.
 //!
 //! A step is one operation of the build: its vertices of equal canonical digest taken together, so
-//! that the random ids of sessions are gone. Steps are numbered inputs first. Salts (the engine's
+//! that the random ids of sessions are gone. Where the daemon shares a vertex among clients, its
+//! status may name that of another one: a vertex that is not ours is taken as our step of the same
+//! name. Steps are numbered inputs first. Salts (the engine's
 //! storage keys, see [`crate::salt`]) are taken out of the operation and kept beside it: they are a
 //! matter of the call and compared with it.
 
@@ -79,7 +81,18 @@ impl Graph {
         let mut merged: Vec<(Step, Vec<(String, Link)>)> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut by_raw: HashMap<String, usize> = HashMap::new();
-        for vertex in ledger.vertices(&build.id)? {
+        let mut vertices = ledger.vertices(&build.id)?;
+        vertices.sort_by_key(|vertex| vertex.canonical.is_none());
+        let mut names: HashMap<String, usize> = HashMap::new();
+        for vertex in vertices {
+            let own = names
+                .get(&vertex.name)
+                .filter(|_| vertex.canonical.is_none());
+            if let Some(&place) = own {
+                by_raw.insert(vertex.raw.clone(), place);
+                merged[place].0.add(&vertex);
+                continue;
+            }
             let canonical = vertex.canonical.as_ref().unwrap_or(&vertex.raw);
             let place = *places.entry(canonical.clone()).or_insert_with(|| {
                 let operation = operations.remove(canonical);
@@ -88,6 +101,7 @@ impl Graph {
             });
             by_raw.insert(vertex.raw.clone(), place);
             merged[place].0.add(&vertex);
+            names.entry(vertex.name).or_insert(place);
         }
         let calls = ledger.calls(&build.id)?;
         let mut unsorted = Self {

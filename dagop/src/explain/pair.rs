@@ -67,7 +67,10 @@ pub(super) fn pair(before: &Graph, after: &Graph) -> Pairs {
     pairing.equal();
     pairing.results();
     pairing.chains();
-    pairing.moved();
+    for (i, j) in pairing.moved() {
+        pairing.queue_inputs(i, j);
+    }
+    pairing.chains();
     pairing.pairs
 }
 
@@ -216,7 +219,7 @@ impl Pairing<'_> {
     }
 
     /// Pairs steps that are at another place than they were.
-    fn moved(&mut self) {
+    fn moved(&mut self) -> Vec<(usize, usize)> {
         let free = |side: usize, paired: &[Option<usize>]| -> HashMap<u64, Option<usize>> {
             let mut unique: HashMap<u64, Option<usize>> = HashMap::new();
             for (step, _) in paired.iter().enumerate().filter(|(_, pair)| pair.is_none()) {
@@ -235,9 +238,10 @@ impl Pairing<'_> {
             .filter_map(|(signature, i)| Some((i?, (*right.get(&signature)?)?)))
             .collect();
         both.sort_unstable();
-        for (i, j) in both {
+        for &(i, j) in &both {
             self.set(i, j);
             self.pairs.moved.insert(j);
         }
+        both
     }
 }

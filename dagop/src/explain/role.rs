@@ -85,8 +85,11 @@ fn merged(before: &Graph, a: &Step, after: &Graph, b: &Step, paired: Paired<'_>)
         }
     };
     let kind = |graph: &Graph, step: Option<usize>| step.map(|step| graph.steps[step].kind);
-    let likeness =
-        |i: usize, j: usize| (kind(before, x[i].step) == kind(after, y[j].step)).then_some(1.0);
+    // A step that was taken out leaves another kind of step in its place.
+    let likeness = |i: usize, j: usize| {
+        let same = kind(before, x[i].step) == kind(after, y[j].step);
+        Some(if same { 1.0 } else { 0.2 })
+    };
     let pairs = align(
         (x.len(), y.len()),
         1,

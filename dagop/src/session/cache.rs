@@ -163,7 +163,9 @@ impl BuildSession {
 
     /// Notes what the prediction of everything that was evaluated says.
     pub(crate) fn note_predicted(&self) {
-        self.join(&self.evaluated(), join::predicted);
+        let evaluated = self.evaluated();
+        self.note_listings(&evaluated);
+        self.join(&evaluated, join::predicted);
     }
 
     /// Predicts the keys of a graph and notes what `facts` makes of it.

@@ -5,16 +5,18 @@
 //! until then; [`super::sighting`] has the proof. In a plan nothing is sent, and what is there now
 //! is what counts.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, Weak};
 
 use dagql::Sighting as _;
 use snapshots::checksum::{Origin, Rules};
-use snapshots::context::{self, Options};
-use solver::llb::Vertex;
+use snapshots::context::{self, Context, Options, Source};
+use solver::llb::{Output, Vertex};
 use solver::predict::{Files, InputError};
 
 use super::BuildSession;
 use super::sighting::{HostTree, LocalTrees};
+use crate::ledger::{Facts, HashedTree};
 
 /// Directories that are watched; of more than these, content is unknown.
 const WATCHED_MAX: usize = 4096;
@@ -34,6 +36,33 @@ impl BuildSession {
         });
         // Hashing that panicked has seen nothing, and nothing will be claimed.
         _ = look.await;
+    }
+
+    /// Notes file by file what the daemon was sent of the directories that `outputs` need, so that a
+    /// later build can say which file changed.
+    pub(super) fn note_listings(&self, outputs: &[Output]) {
+        let mut facts = Facts::default();
+        let mut seen = HashSet::new();
+        let mut stack: Vec<&Vertex> = outputs.iter().map(|output| &**output.vertex()).collect();
+        while let Some(vertex) = stack.pop() {
+            if !seen.insert(vertex.digest()) {
+                continue;
+            }
+            stack.extend(vertex.inputs().iter().map(|input| &**input.vertex()));
+            let local = vertex
+                .source()
+                .is_some_and(|op| op.identifier.starts_with("local://"));
+            let trees = &self.providers.local_trees;
+            let hashed = local.then(|| trees.hashed(vertex, &trees.hashing, false));
+            if let Some(listing) = hashed
+                .flatten()
+                .and_then(|(_, hashed)| HashedTree::of(hashed))
+            {
+                let vertex = vertex.digest().to_string();
+                facts.trees.push((vertex, Arc::new(listing)));
+            }
+        }
+        self.options.journal.facts(facts);
     }
 }
 
@@ -57,16 +86,16 @@ impl LocalTrees {
         watched.filter(|tree| !tree.is_seen()).collect()
     }
 
-    /// The files of a local source as the daemon has them; `unsent` says that it has none of them
-    /// yet, and is to get what is there now.
-    pub(super) fn files(&self, vertex: &Vertex, rules: Rules, unsent: bool) -> Option<Files> {
+    /// What a local source sends, and its hash, if the daemon has just that.
+    fn hashed(
+        &self,
+        vertex: &Vertex,
+        options: &Options,
+        unsent: bool,
+    ) -> Option<(Source, Context)> {
         let trees = self.watched();
         let tree = trees.iter().find(|tree| tree.is_of(vertex))?;
-        let options = Options {
-            rules,
-            ..self.hashing.clone()
-        };
-        let hashed = match context::hash(tree.source(), &options) {
+        let hashed = match context::hash(tree.source(), options) {
             Ok(hashed) => hashed,
             Err(error) => {
                 tracing::debug!(%error, "a directory cannot be hashed");
@@ -74,10 +103,18 @@ impl LocalTrees {
             }
         };
         // Asked after hashing: what was hashed is then what was seen before the transfer.
-        if !unsent && !tree.is_what_was_sent() {
-            return None;
-        }
-        let source = tree.source().clone();
+        let is_sent = unsent || tree.is_what_was_sent();
+        is_sent.then(|| (tree.source().clone(), hashed))
+    }
+
+    /// The files of a local source as the daemon has them; `unsent` says that it has none of them
+    /// yet, and is to get what is there now.
+    pub(super) fn files(&self, vertex: &Vertex, rules: Rules, unsent: bool) -> Option<Files> {
+        let options = Options {
+            rules,
+            ..self.hashing.clone()
+        };
+        let (source, hashed) = self.hashed(vertex, &options, unsent)?;
         let hashes = move |rules| {
             let options = Options {
                 rules,

@@ -44,6 +44,13 @@ impl SourceTree {
         }
     }
 
+    /// The entries in the order of the listing: path, description, and of regular files the digest
+    /// of header and bytes.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Meta, Option<crate::Digest>)> {
+        let entries = self.entries.iter();
+        entries.map(|entry| (&*entry.path, &entry.meta, entry.digest.map(Into::into)))
+    }
+
     /// Position of an entry; `None` for the root.
     fn find(&self, path: &Path) -> io::Result<Option<usize>> {
         let path = path.as_os_str().as_bytes();
