@@ -2,6 +2,16 @@
 
 import { oneLine } from "./format.js";
 
+// Where a statement about the cache comes from.
+const EVIDENCE = {
+  predicted: "predicted",
+  local: "in a local cache",
+  registry: "in a registry's cache",
+  inline: "in an image's cache",
+  image: "in an image",
+  daemon: "in the daemon",
+};
+
 // The label of a vertex's raw digest, where it is not the canonical one.
 export const IN_SESSION = "Vertex in this session";
 
@@ -176,15 +186,17 @@ function vertexKeys(vertices, at) {
   keys.push(["Cache map", vertices.cache_map[at]]);
   if (vertices.tree[at]) keys.push(["Tree of the source", vertices.tree[at]]);
   for (const { input, record, evidence } of vertices.contents[at]) {
-    keys.push([`Content of input ${input + 1}, ${evidence}`, record]);
+    keys.push([`Content of input ${input}, ${EVIDENCE[evidence] ?? evidence}`, record]);
   }
-  for (const record of vertices.records[at]) keys.push(...recordKeys(vertices.layers, record));
+  // What was predicted comes first: it is there for every step.
+  const order = [...vertices.records[at]].sort((one, other) => (other.evidence === "predicted") - (one.evidence === "predicted"));
+  for (const record of order) keys.push(...recordKeys(vertices.layers, record));
   return keys;
 }
 
 // A cache record and, where it is known, the layer on top of its result.
 function recordKeys(layers, { output, evidence, digest, canonical, layer }) {
-  const which = `of output ${output + 1}, ${evidence}`;
+  const which = `of output ${output}, ${EVIDENCE[evidence] ?? evidence}`;
   const keys = [[`Record ${which}`, digest]];
   if (canonical) keys.push([`Record with its links ${which}`, canonical]);
   const top = layer === null ? null : layers[layer];
