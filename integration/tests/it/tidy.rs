@@ -139,6 +139,7 @@ fn reach(file: &File<'_>, found: &mut Vec<String>) {
             "tests", "tests.rs", "benches", "live", "live.rs", "build.rs",
         ]
         .contains(&&*part)
+            || part.ends_with("_tests.rs")
     });
     if !file.is_rust() || is_test || file.path.starts_with("integration/") {
         return;
@@ -317,10 +318,9 @@ fn a_hidden_dependency_on_the_process_is_found() {
         check("cli/src/config.rs", &text, false),
         Vec::<String>::new()
     );
-    assert_eq!(
-        check("solver/src/a/tests.rs", &text, false),
-        Vec::<String>::new()
-    );
+    for tests in ["solver/src/a/tests.rs", "solver/src/a/b_tests.rs"] {
+        assert_eq!(check(tests, &text, false), Vec::<String>::new());
+    }
     let text = ["//! x\nCommand", "::new(\"sh\");\n"].concat();
     assert_eq!(
         check("dagql/src/a.rs", &text, false),

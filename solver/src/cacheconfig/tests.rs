@@ -1,3 +1,5 @@
+//! Cache documents as daemons write them, damaged ones, and graphs found in them.
+
 use super::*;
 use crate::{
     cachemap,
