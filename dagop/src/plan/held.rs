@@ -15,8 +15,9 @@ use crate::ledger::Outcome;
 /// The kind of records that can be results of steps.
 const REGULAR: &str = "regular";
 
-/// How records of images' layers are described.
-const PULLED: &str = "pulled from ";
+/// How records of sources are described: layers of images, and local directories, which turn into
+/// regular records once something is made on them.
+const SOURCES: [&str; 2] = ["pulled from ", "local source for "];
 
 /// How records that came out of an imported cache are described.
 const IMPORTED: &str = "imported ";
@@ -51,7 +52,7 @@ impl Store {
         let mut store = Self::default();
         for record in disk.iter().filter(|record| record.kind == REGULAR) {
             let description = &record.description;
-            if description.starts_with(PULLED) {
+            if SOURCES.iter().any(|source| description.starts_with(source)) {
                 continue;
             }
             if description.starts_with(IMPORTED) || description.is_empty() {

@@ -156,6 +156,7 @@ fn a_record_of_another_client_may_be_anything_of_its_kind() {
     assert_eq!(of("mount / from exec make"), [Unknown, Unknown]);
     assert_eq!(of("mount / from exec test"), [Miss, Miss]);
     assert_eq!(of("pulled from docker.io/library/a"), [Miss, Miss]);
+    assert_eq!(of("local source for /src"), [Miss, Miss]);
     assert_eq!(of("imported sha256:0"), [Unknown, Unknown]);
 }
 
