@@ -16,11 +16,11 @@ use crate::{operations, output, signal};
 
 impl Queries for Planner {
     async fn execute(&self, request: Request, cancel: CancellationToken) -> Response {
-        Planner::execute(self, request, cancel).await
+        Self::execute(self, request, cancel).await
     }
 
     fn cache_stats(&self) -> dagop::CacheStats {
-        Planner::cache_stats(self)
+        Self::cache_stats(self)
     }
 }
 

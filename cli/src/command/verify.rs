@@ -16,11 +16,11 @@ use crate::{output, progress, signal};
 
 impl Queries for Verifier {
     async fn execute(&self, request: Request, cancel: CancellationToken) -> Response {
-        Verifier::execute(self, request, cancel).await
+        Self::execute(self, request, cancel).await
     }
 
     fn cache_stats(&self) -> CacheStats {
-        Verifier::cache_stats(self)
+        Self::cache_stats(self)
     }
 }
 

@@ -176,6 +176,7 @@ impl Matrix {
             .sum()
     }
 
+    #[expect(clippy::print_stdout, reason = "the matrix is what the test measures")]
     fn print(&self, title: &str) {
         println!("{title}: {} unnamed", self.unnamed);
         for ((verdict, outcome), count) in &self.counts {
