@@ -364,6 +364,23 @@ async fn builds_are_found_by_the_beginning_of_their_id() {
 }
 
 #[tokio::test]
+async fn builds_are_numbered_one_after_the_other_however_often_they_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let ledger = Ledger::start(path.clone());
+    for number in 1..=3 {
+        let recorder = ledger.record();
+        recorder.observe(&started(number));
+        std::thread::sleep(FLUSH_INTERVAL);
+        recorder.observe(&call(1, "c"));
+        recorder.observe(&ended());
+        let build = recorder.finish().await.build.id;
+        let found = Reader::open(&path).unwrap().find(&number.to_string());
+        assert_eq!(found.unwrap().id, build);
+    }
+}
+
+#[tokio::test]
 async fn what_a_process_or_an_error_says_is_not_stored() {
     const CANARY: &str = "canary-7f3a";
     let directory = tempfile::tempdir().unwrap();

@@ -92,14 +92,9 @@ pub(super) fn write_batch(connection: &mut Connection, batch: &Batch) -> rusqlit
     Ok(build.unsigned_abs())
 }
 
-/// Inserts or updates: replacing would delete the build's calls with it.
+/// Updates or inserts: replacing would delete the build's calls with it, and an insert that turns
+/// into an update would use a number up.
 fn write_build(connection: &Connection, build: &BuildRow) -> rusqlite::Result<i64> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO builds (id, state, started_ms, finished_ms, daemon, daemon_version,
-         daemon_ref, rows_dropped) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT (id) DO UPDATE SET state = ?2, started_ms = ?3, finished_ms = ?4, daemon = ?5,
-         daemon_version = ?6, daemon_ref = ?7, rows_dropped = ?8 RETURNING number",
-    )?;
     let values = params![
         build.id,
         build.state.as_str(),
@@ -110,7 +105,23 @@ fn write_build(connection: &Connection, build: &BuildRow) -> rusqlite::Result<i6
         build.daemon_ref,
         integer(build.rows_dropped),
     ];
-    statement.query_row(values, |row| row.get(0))
+    let known = connection
+        .prepare_cached(
+            "UPDATE builds SET state = ?2, started_ms = ?3, finished_ms = ?4, daemon = ?5,
+             daemon_version = ?6, daemon_ref = ?7, rows_dropped = ?8 WHERE id = ?1
+             RETURNING number",
+        )?
+        .query_row(values, |row| row.get(0))
+        .optional()?;
+    if let Some(number) = known {
+        return Ok(number);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO builds (id, state, started_ms, finished_ms, daemon, daemon_version,
+             daemon_ref, rows_dropped) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING number",
+        )?
+        .query_row(values, |row| row.get(0))
 }
 
 fn write_calls(connection: &Connection, build: i64, batch: &Batch) -> rusqlite::Result<()> {
