@@ -183,7 +183,7 @@ impl Plan {
         steps.filter(|step| step.verdict == verdict).count()
     }
 
-    /// The steps that are no hit and whose name or call matches one of these; see [`matches`].
+    /// The steps that are no hit and whose name or call matches one of these; see [`matches()`].
     pub fn failing<'a>(&'a self, globs: &'a [String]) -> impl Iterator<Item = &'a Step> {
         let named = |text: &str| globs.iter().any(|glob| matches(glob, text));
         self.steps.iter().filter(move |step| {

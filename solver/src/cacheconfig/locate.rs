@@ -25,7 +25,7 @@ pub enum Place {
     Document {
         /// The blob to read and to [`super::parse`].
         digest: Digest,
-        /// Layers by blob; see [`Place::describe`].
+        /// Layers by blob.
         blobs: HashMap<Digest, Blob>,
     },
     /// The image config with this digest, which may have an inline cache; see [`inline_records`].

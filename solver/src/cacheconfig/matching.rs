@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Config, Link, Record, canonical};
 use crate::{Digest, predict};
 
-/// What [`matches`] found.
+/// What [`matches()`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Matches {
     /// By predicted record: positions in the cache.
