@@ -89,18 +89,8 @@ pub(crate) enum Command {
 /// `dagop run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// GraphQL document; `-` reads standard input
-    #[arg(value_name = "FILE")]
-    pub(crate) document: Source,
-    /// Set a variable: NAME=TEXT is a string, NAME:=JSON any value
-    #[arg(long = "var", value_name = "NAME=TEXT")]
-    pub(crate) variables: Vec<Variable>,
-    /// Read variables from a JSON object; `-` reads standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) vars_json: Option<Source>,
-    /// Run only this operation; without it all operations run in order, in one session
-    #[arg(long, value_name = "NAME")]
-    pub(crate) operation: Option<String>,
+    #[command(flatten)]
+    pub(crate) input: DocumentArgs,
     /// Print one object of data, errors and the build's report
     #[arg(long)]
     pub(crate) json: bool,
@@ -128,7 +118,7 @@ pub(crate) struct DocumentArgs {
     /// Read variables from a JSON object; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) vars_json: Option<Source>,
-    /// Take only this operation; without it all operations are taken in order
+    /// Run only this operation; without it all operations run in order, in one session
     #[arg(long, value_name = "NAME")]
     pub(crate) operation: Option<String>,
 }
@@ -538,7 +528,7 @@ mod tests {
         let Command::Run(run) = raw.command else {
             panic!("not run")
         };
-        assert_eq!(run.document, Source::Stdin);
+        assert_eq!(run.input.document, Source::Stdin);
         assert_eq!(raw.connection.addr.as_deref(), Some("unix:///x"));
     }
 

@@ -7,6 +7,7 @@ mod config;
 mod diagnostic;
 mod error;
 mod explore;
+mod input;
 mod json;
 mod operations;
 mod output;

@@ -5,12 +5,28 @@
 //! how an ID gets from one operation to the next. An export wins over a variable the user gave. The
 //! first operation with an error is the last that runs.
 
-use dagop::{GraphQlError, Request};
+use dagop::{EngineSession, GraphQlError, Request, Response};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::Queries;
+use crate::input::Input;
+
+/// What answers requests: a session of the engine.
+pub(crate) trait Execute: Send + Sync + 'static {
+    /// Executes one request; ends soon after `cancel`.
+    fn execute(
+        &self,
+        request: Request,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = Response> + Send;
+}
+
+impl Execute for EngineSession {
+    async fn execute(&self, request: Request, cancel: CancellationToken) -> Response {
+        Self::execute(self, request, cancel).await
+    }
+}
 
 /// What a document brought.
 #[derive(Debug)]
@@ -21,27 +37,25 @@ pub(crate) struct Answer {
     pub(crate) errors: Vec<GraphQlError>,
 }
 
-/// Runs the operation of that name, or all of them.
+/// Runs the operation that was asked for, or all of them.
 pub(crate) async fn run(
-    session: &impl Queries,
-    document: &str,
-    variables: &Map<String, Value>,
-    operation: Option<&str>,
+    session: &impl Execute,
+    input: &Input,
     cancel: &CancellationToken,
 ) -> Answer {
-    let names = match operation {
-        Some(name) => vec![name.to_owned()],
+    let names = match &input.operation {
+        Some(name) => vec![name.clone()],
         // None at all when the document does not parse: executing it says why.
-        None => dagop::operation_names(document),
+        None => dagop::operation_names(&input.text),
     };
     let several = names.len() > 1;
-    let mut variables = variables.clone();
+    let mut variables = input.variables.clone();
     let mut members = Vec::new();
     let mut names = names.into_iter();
     let mut next = Some(names.next().unwrap_or_default());
     while let Some(name) = next {
         let request = Request {
-            query: document.to_owned(),
+            query: input.text.clone(),
             operation_name: Some(name.clone()),
             variables: Some(variables.clone()),
         };
@@ -68,8 +82,7 @@ pub(crate) async fn run(
 mod tests {
     use std::sync::Mutex;
 
-    use dagop::Response;
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
 
@@ -78,7 +91,7 @@ mod tests {
     #[derive(Default)]
     struct Names(Mutex<Vec<(String, Value)>>);
 
-    impl Queries for Names {
+    impl Execute for Names {
         async fn execute(&self, request: Request, _: CancellationToken) -> Response {
             let name = request.operation_name.unwrap_or_default();
             let variables = Value::Object(request.variables.unwrap_or_default());
@@ -92,17 +105,13 @@ mod tests {
             }
             response
         }
-
-        fn cache_stats(&self) -> dagop::CacheStats {
-            dagop::CacheStats::default()
-        }
     }
 
     async fn check(document: &str, operation: Option<&str>) -> (Value, Vec<(String, Value)>) {
         let session = Names::default();
         let given = Map::from_iter([("last".to_owned(), json!("given"))]);
-        let cancel = CancellationToken::new();
-        let answer = run(&session, document, &given, operation, &cancel).await;
+        let input = Input::new(document, given, operation);
+        let answer = run(&session, &input, &CancellationToken::new()).await;
         let data = answer.data.map_or(Value::Null, |data| {
             serde_json::from_str(data.get()).unwrap()
         });

@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Token;
 use crate::error::CliError;
+use crate::operations::Execute;
 
 mod body;
 #[cfg(test)]
@@ -54,15 +55,8 @@ pub(crate) const STATS_PATH: &str = "/cache/stats";
 const JSON: &str = "application/json";
 const GRAPHQL_JSON: &str = "application/graphql-response+json";
 
-/// What answers requests: a session of the engine.
-pub(crate) trait Queries: Send + Sync + 'static {
-    /// Executes one request; ends soon after `cancel`.
-    fn execute(
-        &self,
-        request: Request,
-        cancel: CancellationToken,
-    ) -> impl Future<Output = Response> + Send;
-
+/// What answers requests, and tells of its cache.
+pub(crate) trait Queries: Execute {
     /// Counts of the result cache.
     fn cache_stats(&self) -> CacheStats;
 }

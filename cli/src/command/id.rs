@@ -13,13 +13,11 @@ mod diff;
 mod value;
 mod verify;
 
-use std::io::Read as _;
-
 use dagop::wire::{self, WireError};
 
 use crate::args::{IdCommand, IdSource, Source};
 use crate::error::CliError;
-use crate::output;
+use crate::{input, output};
 
 /// Runs the command; its exit code.
 pub(crate) fn id(command: &IdCommand) -> Result<u8, CliError> {
@@ -62,8 +60,7 @@ fn read_all(sources: &[IdSource]) -> Result<Vec<Given>, CliError> {
             let name = match source {
                 IdSource::Text(_) if sources.len() == 1 => "the argument".to_owned(),
                 IdSource::Text(_) => format!("argument {number}"),
-                IdSource::In(Source::Stdin) => "standard input".to_owned(),
-                IdSource::In(Source::File(path)) => path.display().to_string(),
+                IdSource::In(source) => input::name_of(source),
             };
             let text = match source {
                 IdSource::Text(text) => text.clone(),
@@ -87,22 +84,10 @@ fn unquoted(text: &str) -> &str {
 }
 
 fn read(source: &Source, name: &str) -> Result<String, CliError> {
-    let cannot = |error: std::io::Error| CliError::usage(format!("cannot read {name}: {error}"));
     // White space and quotes come on top; a longer text is refused by the decoder.
     let limit = wire::TEXT_BYTES_MAX as u64 + 1024;
-    let mut bytes = Vec::new();
-    match source {
-        Source::Stdin => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),
-        Source::File(path) => std::fs::File::open(path)
-            .map_err(cannot)?
-            .take(limit)
-            .read_to_end(&mut bytes),
-    }
-    .map_err(cannot)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        CliError::usage(format!("{name} is not UTF-8 text: byte {at} is wrong"))
-    })
+    let bytes = input::bytes(source, limit).map_err(|error| input::unreadable(name, &error))?;
+    input::text(bytes, name)
 }
 
 #[cfg(test)]

@@ -59,7 +59,5 @@ fn json(ledger: &Reader, report: &Report) -> Result<String, CliError> {
         .filter_map(|vertex| vertex.canonical.as_ref());
     let mut operations: Vec<_> = wanted.filter_map(|digest| all.remove(digest)).collect();
     operations.sort_by(|a, b| a.digest.cmp(&b.digest));
-    let json = serde_json::to_string_pretty(&Everything { report, operations });
-    let json = json.map_err(|error| CliError::internal(format!("report as JSON: {error}")))?;
-    Ok(json + "\n")
+    output::json(&Everything { report, operations })
 }

@@ -6,30 +6,22 @@ use dagop::plan::{Plan, Planner, Step, Verdict};
 use dagop::{Engine, EngineOptions, Request, Response, SessionOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::run::{Input, workdir};
+use super::run::workdir;
 use crate::args::PlanArgs;
 use crate::config::Config;
-use crate::diagnostic::{self, Document};
 use crate::error::{CliError, FAILED};
-use crate::serve::Queries;
-use crate::{operations, output, signal};
+use crate::input::Input;
+use crate::operations::{self, Execute};
+use crate::{output, signal};
 
-impl Queries for Planner {
+impl Execute for Planner {
     async fn execute(&self, request: Request, cancel: CancellationToken) -> Response {
         Self::execute(self, request, cancel).await
-    }
-
-    fn cache_stats(&self) -> dagop::CacheStats {
-        Self::cache_stats(self)
     }
 }
 
 pub(crate) async fn plan(config: &Config, args: PlanArgs) -> Result<u8, CliError> {
-    let input = Input::of(
-        &args.input.document,
-        args.input.vars_json.as_ref(),
-        &args.input.variables,
-    )?;
+    let input = Input::read(&args.input)?;
     let cancel = signal::listen(tokio::sync::mpsc::unbounded_channel().0)?;
     let engine = Engine::start(EngineOptions {
         daemon_may_be_away: true,
@@ -44,16 +36,9 @@ pub(crate) async fn plan(config: &Config, args: PlanArgs) -> Result<u8, CliError
         ..SessionOptions::default()
     };
     let planner = Planner::start(Arc::new(engine), options)?;
-    let operation = args.input.operation.as_deref();
-    let answer = operations::run(&planner, &input.text, &input.variables, operation, &cancel).await;
+    let answer = operations::run(&planner, &input, &cancel).await;
     if !answer.errors.is_empty() {
-        let document = Document {
-            name: &input.name,
-            text: &input.text,
-        };
-        let text = diagnostic::render(&answer.errors, document, config.styled_errors());
-        output::to_stderr(&text);
-        return Ok(diagnostic::code(&answer.errors));
+        return Ok(input.explain(&answer.errors, config));
     }
     let plan = planner.finish().await?;
     show(&plan, args.json)?;
@@ -62,8 +47,7 @@ pub(crate) async fn plan(config: &Config, args: PlanArgs) -> Result<u8, CliError
 
 fn show(plan: &Plan, json: bool) -> Result<(), CliError> {
     let text = if json {
-        let json = serde_json::to_string_pretty(plan);
-        json.map_err(|error| CliError::internal(format!("plan as JSON: {error}")))? + "\n"
+        output::json(plan)?
     } else {
         plan.table()
     };

@@ -1,12 +1,10 @@
 //! `dagop predict`: the cache keys of an LLB definition. Needs no daemon.
 
-use std::io::Read as _;
-
 use dagop::predict::{self, Options, Report};
 
 use crate::args::{Named, PredictArgs, Source};
 use crate::error::CliError;
-use crate::output;
+use crate::{input, output};
 
 /// Largest definition that is read, in bytes: four times what a daemon takes in one message.
 const LLB_SIZE_MAX: u64 = 64 << 20;
@@ -27,8 +25,7 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), CliError> {
     };
     let report = predict::predict(&options)?;
     let text = if args.json {
-        let json = serde_json::to_string_pretty(&report);
-        json.map_err(|error| CliError::internal(format!("prediction as JSON: {error}")))? + "\n"
+        output::json(&report)?
     } else {
         report.table() + &preimages(&report)
     };
@@ -36,21 +33,9 @@ pub(crate) fn predict(args: &PredictArgs) -> Result<(), CliError> {
 }
 
 fn read(source: &Source) -> Result<Vec<u8>, CliError> {
-    let mut bytes = Vec::new();
-    let (name, result) = match source {
-        Source::Stdin => (
-            "standard input".to_owned(),
-            std::io::stdin()
-                .take(LLB_SIZE_MAX + 1)
-                .read_to_end(&mut bytes),
-        ),
-        Source::File(path) => (
-            path.display().to_string(),
-            std::fs::File::open(path)
-                .and_then(|file| file.take(LLB_SIZE_MAX + 1).read_to_end(&mut bytes)),
-        ),
-    };
-    result.map_err(|error| CliError::failed(format!("{name}: {error}")))?;
+    let name = input::name_of(source);
+    let bytes = input::bytes(source, LLB_SIZE_MAX + 1)
+        .map_err(|error| CliError::failed(format!("{name}: {error}")))?;
     if bytes.len() as u64 > LLB_SIZE_MAX {
         let text = format!("{name}: more than {LLB_SIZE_MAX} bytes are no LLB definition");
         return Err(CliError::usage(text));

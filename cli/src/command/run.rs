@@ -1,33 +1,20 @@
 //! `dagop run`: a document's operations, in order, in one session; see [`crate::operations`].
 
-use std::io::Read;
 use std::path::PathBuf;
 
 use dagop::report::Report;
 use dagop::{Engine, EngineOptions, GraphQlError, SessionOptions};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{RunArgs, Source};
+use crate::args::RunArgs;
 use crate::config::{self, Config, ProgressMode};
-use crate::diagnostic::{self, Document};
 use crate::error::CliError;
+use crate::input::Input;
 use crate::operations::{self, Answer};
 use crate::output::{self, Output, Reader};
-use crate::variables::Variable;
-use crate::{json, progress, signal, variables};
-
-/// Largest document or variables file, in bytes.
-const INPUT_BYTES_MAX: u64 = 64 << 20;
-
-/// What a run was given, read and checked.
-pub(super) struct Input {
-    pub(super) name: String,
-    pub(super) text: String,
-    pub(super) variables: Map<String, Value>,
-}
+use crate::{json, progress, signal};
 
 /// What came of a run.
 struct Done {
@@ -46,7 +33,7 @@ struct Everything<'a> {
 }
 
 pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> {
-    let input = Input::read(&args)?;
+    let input = Input::read(&args.input)?;
     let output = Output::open(args.output.as_deref())?;
     let mode = config.progress(&args.progress);
     let (events, display) = progress::start(mode, config.colour(), Reader::Present)?;
@@ -61,7 +48,7 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> 
         dump_llb: args.dump_llb.as_deref().map(config::absolute).transpose()?,
         ..SessionOptions::default()
     };
-    let work = build(config, options, &input, args.operation.as_deref(), &cancel);
+    let work = build(config, options, &input, &cancel);
     let done = signal::until_wound_up(&cancel, work).await;
     // The display owns the terminal until here.
     display.finish();
@@ -71,30 +58,19 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> Result<u8, CliError> 
         caches,
     } = done??;
     show_report(&report, mode);
-    if !answer.errors.is_empty() {
-        let document = Document {
-            name: &input.name,
-            text: &input.text,
-        };
-        output::to_stderr(&diagnostic::render(
-            &answer.errors,
-            document,
-            config.styled_errors(),
-        ));
-    }
+    let code = input.explain(&answer.errors, config);
     if let Some(text) = result_text(&answer, args.json.then_some(&report))? {
         output.write(&text)?;
     }
     // The answer is right although a cache was not written; the exit code says so.
     caches?;
-    Ok(diagnostic::code(&answer.errors))
+    Ok(code)
 }
 
 async fn build(
     config: &Config,
     options: SessionOptions,
     input: &Input,
-    operation: Option<&str>,
     cancel: &CancellationToken,
 ) -> Result<Done, CliError> {
     let start = async {
@@ -109,7 +85,7 @@ async fn build(
         session = start => session?,
         () = cancel.cancelled() => return Err(CliError::cancelled()),
     };
-    let answer = operations::run(&session, &input.text, &input.variables, operation, cancel).await;
+    let answer = operations::run(&session, input, cancel).await;
     let caches = tokio::select! {
         caches = session.export_caches() => caches,
         () = cancel.cancelled() => Ok(()),
@@ -170,115 +146,9 @@ pub(super) fn workdir(given: Option<&std::path::Path>) -> Result<PathBuf, CliErr
     )))
 }
 
-impl Input {
-    fn read(args: &RunArgs) -> Result<Self, CliError> {
-        Self::of(&args.document, args.vars_json.as_ref(), &args.variables)
-    }
-
-    /// A document with its variables.
-    pub(super) fn of(
-        document: &Source,
-        vars_json: Option<&Source>,
-        variables: &[Variable],
-    ) -> Result<Self, CliError> {
-        if *document == Source::Stdin && vars_json == Some(&Source::Stdin) {
-            let message = "standard input cannot be both the document and the variables";
-            return Err(CliError::usage(message));
-        }
-        let base = match vars_json {
-            None => Map::new(),
-            Some(source) => variables::parse_object(&read(source)?)
-                .map_err(|reason| CliError::usage(format!("{}: {reason}", name_of(source))))?,
-        };
-        Ok(Self {
-            name: name_of(document),
-            text: read(document)?,
-            variables: variables::merge(base, variables),
-        })
-    }
-}
-
-fn name_of(source: &Source) -> String {
-    match source {
-        Source::Stdin => "standard input".to_owned(),
-        Source::File(path) => path.display().to_string(),
-    }
-}
-
-fn read(source: &Source) -> Result<String, CliError> {
-    let name = name_of(source);
-    let cannot = |error: std::io::Error| CliError::usage(format!("cannot read {name}: {error}"));
-    let mut bytes = Vec::new();
-    let limit = INPUT_BYTES_MAX + 1;
-    match source {
-        Source::Stdin => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),
-        Source::File(path) => std::fs::File::open(path)
-            .map_err(cannot)?
-            .take(limit)
-            .read_to_end(&mut bytes),
-    }
-    .map_err(cannot)?;
-    if bytes.len() as u64 > INPUT_BYTES_MAX {
-        return Err(CliError::usage(format!(
-            "{name} is larger than {} MiB",
-            INPUT_BYTES_MAX >> 20
-        )));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        CliError::usage(format!("{name} is not UTF-8 text: byte {at} is wrong"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        run: RunArgs,
-    }
-
-    fn read_input(arguments: &[&str]) -> Result<Input, CliError> {
-        let line = [&["run"], arguments].concat();
-        Input::read(&Line::try_parse_from(line).unwrap().run)
-    }
-
-    #[test]
-    fn input_that_cannot_be_used_is_wrong_usage_and_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = |name: &str, bytes: &[u8]| {
-            let path = directory.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
-            path.to_str().unwrap().to_owned()
-        };
-        let document = file("a.graphql", b"{ version }");
-        let binary = file("b.graphql", b"{ \xff }");
-        let list = file("list.json", b"[]");
-        let cases: [(&[&str], &str); 4] = [
-            (&["/no/such/file"], "/no/such/file"),
-            (&[&binary], "byte 2"),
-            (&[&document, "--vars-json", &list], "list.json"),
-            (&["-", "--vars-json", "-"], "standard input"),
-        ];
-        for (arguments, named) in cases {
-            let error = read_input(arguments).err().unwrap();
-            assert_eq!(error.exit_code(), crate::error::USAGE);
-            assert!(
-                error.render(false).contains(named),
-                "{}",
-                error.render(false)
-            );
-        }
-        let input = read_input(&[&document, "--var", "a=1"]).unwrap();
-        assert_eq!(
-            (input.text.as_str(), &input.variables["a"]),
-            ("{ version }", &"1".into())
-        );
-    }
 
     #[test]
     fn without_data_only_json_prints_a_result() {

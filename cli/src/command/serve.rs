@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use dagop::report::Report;
-use dagop::{CacheStats, Engine, EngineSession, Request, Response, SessionOptions};
+use dagop::{CacheStats, Engine, EngineSession, SessionOptions};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -26,10 +26,6 @@ use crate::{output, progress, signal};
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 impl Queries for EngineSession {
-    async fn execute(&self, request: Request, cancel: CancellationToken) -> Response {
-        Self::execute(self, request, cancel).await
-    }
-
     fn cache_stats(&self) -> CacheStats {
         Self::cache_stats(self)
     }

@@ -52,28 +52,21 @@ impl Pairs {
         let call_differs = |x: u32, y: u32| {
             let (x, y) = (&a.calls[x as usize], &b.calls[y as usize]);
             flag(CALL_KEY, x.call_key != y.call_key)
-                | flag(
-                    VERTEX,
-                    both_differ(x.canonical.as_ref(), y.canonical.as_ref()),
-                )
-                | flag(
+                | differ(VERTEX, x.canonical.as_ref(), y.canonical.as_ref())
+                | differ(
                     CACHE_MAP,
-                    both_differ(
-                        x.predicted_cache_map.as_ref(),
-                        y.predicted_cache_map.as_ref(),
-                    ),
+                    x.predicted_cache_map.as_ref(),
+                    y.predicted_cache_map.as_ref(),
                 )
                 | flag(OUTCOME, x.outcome != y.outcome)
         };
         let vertex_differs = |x: u32, y: u32| {
             let (x, y) = (&a.vertices[x as usize], &b.vertices[y as usize]);
             flag(VERTEX, identity(x) != identity(y))
-                | flag(
+                | differ(
                     CACHE_MAP,
-                    both_differ(
-                        x.predicted_cache_map.as_ref(),
-                        y.predicted_cache_map.as_ref(),
-                    ),
+                    x.predicted_cache_map.as_ref(),
+                    y.predicted_cache_map.as_ref(),
                 )
                 | flag(OUTCOME, x.outcome != y.outcome)
         };
@@ -105,10 +98,10 @@ fn flag(bit: u8, set: bool) -> u8 {
     if set { bit } else { 0 }
 }
 
-/// Something that only one of two steps has is no difference of keys: a call that the engine
-/// answered itself has no vertex this time.
-fn both_differ(a: Option<&String>, b: Option<&String>) -> bool {
-    matches!((a, b), (Some(a), Some(b)) if a != b)
+/// The bit if both steps have a key and the keys differ. Something that only one of them has is no
+/// difference: a call that the engine answered itself has no vertex this time.
+fn differ(bit: u8, a: Option<&String>, b: Option<&String>) -> u8 {
+    flag(bit, matches!((a, b), (Some(a), Some(b)) if a != b))
 }
 
 /// Pairs while they are being found.

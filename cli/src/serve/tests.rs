@@ -25,7 +25,7 @@ impl Drop for Dropped<'_> {
     }
 }
 
-impl Queries for Echo {
+impl Execute for Echo {
     async fn execute(&self, request: Request, cancel: CancellationToken) -> Response {
         self.started.fetch_add(1, Ordering::SeqCst);
         let mut response = Response::default();
@@ -48,7 +48,9 @@ impl Queries for Echo {
         }
         response
     }
+}
 
+impl Queries for Echo {
     fn cache_stats(&self) -> CacheStats {
         CacheStats::default()
     }

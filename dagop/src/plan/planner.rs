@@ -65,11 +65,6 @@ impl Planner {
         self.unknowns.take(operation, response)
     }
 
-    /// Counts of the result cache.
-    pub fn cache_stats(&self) -> crate::CacheStats {
-        self.session.cache_stats()
-    }
-
     /// Ends the session and makes the plan.
     ///
     /// # Errors

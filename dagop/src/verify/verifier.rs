@@ -15,7 +15,7 @@ use crate::plan::Unknowns;
 use crate::salt::Salt;
 use crate::session::BuildSession;
 use crate::vertex::{DagOp, Edge, ExecWork, MountKind, Work};
-use crate::{CacheStats, Request, Response};
+use crate::{Request, Response};
 
 /// How to compare.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,11 +54,6 @@ impl Verifier {
         let operation = request.operation_name.clone().unwrap_or_default();
         let response = self.session.execute(request, cancel).await;
         self.unknowns.take(operation, response)
-    }
-
-    /// Counts of the result cache.
-    pub fn cache_stats(&self) -> CacheStats {
-        self.session.cache_stats()
     }
 
     /// Runs each command of the document once more and compares.
