@@ -100,11 +100,8 @@ fn lower_one(op: &Arc<DagOp>, made: &mut Vec<Made>) -> Result<Vec<Option<Output>
     let constraints = || Constraints::default().named(op.call.name.as_ref());
     let outputs = match &op.work {
         Work::Llb(outputs) => {
-            let vertices = outputs
-                .iter()
-                .flatten()
-                .flat_map(|o| below(o.vertex()))
-                .collect();
+            // A source or a frontend brings everything below along.
+            let vertices = outputs.iter().flatten().flat_map(llb::vertices).collect();
             cover(op, vertices, made);
             return Ok(outputs.clone());
         }
@@ -141,31 +138,6 @@ fn cover(op: &Arc<DagOp>, vertices: Vec<Arc<llb::Vertex>>, made: &mut Vec<Made>)
             vertices,
         });
     }
-}
-
-/// Every vertex at or below `vertex`, inputs first: what a source or a
-/// frontend brings into the graph.
-fn below(vertex: &Arc<llb::Vertex>) -> Vec<Arc<llb::Vertex>> {
-    let mut seen = std::collections::HashSet::new();
-    let mut found = Vec::new();
-    let mut stack = vec![(Arc::clone(vertex), false)];
-    while let Some((vertex, inputs_done)) = stack.pop() {
-        if inputs_done {
-            found.push(vertex);
-            continue;
-        }
-        if !seen.insert(vertex.digest().clone()) {
-            continue;
-        }
-        stack.push((Arc::clone(&vertex), true));
-        stack.extend(
-            vertex
-                .inputs()
-                .iter()
-                .map(|o| (Arc::clone(o.vertex()), false)),
-        );
-    }
-    found
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod source;
 
 use proto::pb;
 
+pub(crate) use self::file::has_wildcards;
 pub use self::{
     content::ContentSelector,
     operation::operation,

@@ -43,7 +43,7 @@ pub use proto::pb::{NetMode, OpMetadata, Platform, SecurityMode};
 
 pub use self::{
     constraints::Constraints,
-    definition::{Definition, VertexInfo},
+    definition::{Definition, VertexInfo, vertices},
     error::Error,
     graph::{build, diff, merge, passthrough},
     name::Kind,

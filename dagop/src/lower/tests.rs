@@ -62,7 +62,7 @@ fn lowered(tree: &Tree) -> Output {
 
 /// Vertices of a graph.
 fn count(output: &Output) -> usize {
-    below(output.vertex()).len()
+    llb::vertices(output).len()
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_graph_lowers_to_the_same_vertices_whoever_asks_first() {
 #[test]
 fn parents_are_made_once_per_op() {
     let tree = write(write(None, "/x/1"), "/x/2");
-    let names: Vec<_> = below(lowered(&tree).vertex())
+    let names: Vec<_> = llb::vertices(&lowered(&tree))
         .iter()
         .map(|v| v.bytes().len())
         .collect();

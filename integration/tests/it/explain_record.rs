@@ -2,7 +2,7 @@
 //! sends, for a graph that is given. Outcomes are made up; keys, contents and listings are not.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +15,7 @@ use proto::pb;
 use snapshots::context;
 use solver::{
     cachemap::{self, Profile},
-    llb::{Definition, Vertex},
+    llb::{self, Definition, Vertex},
     predict::{Content, Known, predict},
 };
 use tempfile::TempDir;
@@ -129,22 +129,7 @@ impl Book {
 
 fn vertices(definition: &Definition) -> Vec<Arc<Vertex>> {
     let output = definition.output().unwrap().unwrap();
-    let (mut seen, mut found) = (HashMap::new(), Vec::new());
-    let mut stack = vec![(Arc::clone(output.vertex()), false)];
-    while let Some((vertex, done)) = stack.pop() {
-        if done {
-            found.push(vertex);
-        } else if seen.insert(vertex.digest().clone(), ()).is_none() {
-            stack.push((Arc::clone(&vertex), true));
-            stack.extend(
-                vertex
-                    .inputs()
-                    .iter()
-                    .map(|o| (Arc::clone(o.vertex()), false)),
-            );
-        }
-    }
-    found
+    llb::vertices(&output)
 }
 
 fn planned(vertex: &Arc<Vertex>) -> PlannedVertex {

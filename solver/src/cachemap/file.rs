@@ -144,7 +144,8 @@ fn select_source(copy: &pb::FileActionCopy) -> ContentSelector {
     }
 }
 
-fn has_wildcards(path: &str) -> bool {
+/// Whether a path has a character that a pattern gives a meaning.
+pub(crate) fn has_wildcards(path: &str) -> bool {
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         match byte {

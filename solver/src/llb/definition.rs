@@ -182,7 +182,20 @@ impl Definition {
     }
 }
 
-/// Visits every vertex below an output once, inputs first.
+/// Every vertex of the graph below an output, once, inputs first.
+#[must_use]
+pub fn vertices(output: &Output) -> Vec<Arc<Vertex>> {
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    walk(output, |vertex| {
+        if seen.insert(vertex.digest()) {
+            found.push(Arc::clone(vertex));
+        }
+    });
+    found
+}
+
+/// Visits every vertex below an output once, inputs first. Vertices that were built twice are two.
 pub(crate) fn walk<'a>(output: &'a Output, mut visit: impl FnMut(&'a Arc<Vertex>)) {
     let mut entered = HashSet::from([Arc::as_ptr(output.vertex())]);
     let mut stack: Vec<(&Arc<Vertex>, usize)> = vec![(output.vertex(), 0)];

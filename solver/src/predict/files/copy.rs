@@ -21,7 +21,7 @@ use super::{
     action::{Owner, glob, make_all},
     not_found, parts, show,
 };
-use crate::llb::paths;
+use crate::{cachemap::has_wildcards, llb::paths};
 
 /// Mode of directories above a destination.
 const PARENT_MODE: u32 = 0o755;
@@ -115,7 +115,7 @@ fn matcher(patterns: &[String]) -> Result<Option<PatternMatcher>, Stop> {
 pub(super) fn matches(root: &Arc<Node>, pattern: &str, follow: bool) -> Result<Vec<String>, Stop> {
     let pattern = paths::absolute("/", pattern);
     let mut literal: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
-    let split = literal.iter().position(|part| has_wildcard(part));
+    let split = literal.iter().position(|part| has_wildcards(part));
     let Some(split) = split else {
         return Ok(vec![pattern]);
     };
@@ -146,20 +146,6 @@ pub(super) fn matches(root: &Arc<Node>, pattern: &str, follow: bool) -> Result<V
         }
     }
     Ok(found)
-}
-
-fn has_wildcard(part: &str) -> bool {
-    let mut bytes = part.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => {
-                bytes.next();
-            }
-            b'*' | b'?' | b'[' => return true,
-            _ => {}
-        }
-    }
-    false
 }
 
 /// Copies one path of the source.
