@@ -228,6 +228,21 @@ pub fn hash(source: &Source, options: &Options) -> Result<Context, ContextError>
     })
 }
 
+/// Lists a local source as the daemon will hold it, for those who need the bytes of few files: they
+/// are read when they are asked for.
+///
+/// # Errors
+/// [`ContextError`], naming the pattern or the entry.
+pub fn list(source: &Source) -> Result<SourceTree, ContextError> {
+    let (root, filter) = source.open()?;
+    let found = read::nothing(&root, &filter, source.ownership)?;
+    let profile = Profile {
+        owner: None,
+        ..Profile::LOCAL
+    };
+    Ok(SourceTree::new(root, profile, found.into()))
+}
+
 /// The root is never sent; what it looks like does not matter.
 fn root_meta() -> Meta {
     Meta::new(Kind::Dir, 0o755)

@@ -39,7 +39,6 @@ mod missing;
 mod predictor;
 mod records;
 mod selftest;
-mod sent;
 #[cfg(test)]
 mod tests;
 

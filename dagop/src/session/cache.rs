@@ -164,8 +164,9 @@ impl BuildSession {
     /// Notes what the prediction of everything that was evaluated says.
     pub(crate) fn note_predicted(&self) {
         let evaluated = self.evaluated();
-        self.note_listings(&evaluated);
         self.join(&evaluated, join::predicted);
+        // What the prediction compared with the disk is not compared again.
+        self.note_listings(&evaluated);
     }
 
     /// Predicts the keys of a graph and notes what `facts` makes of it.
@@ -250,7 +251,7 @@ impl Inputs for BuildSession {
 
     fn files(&self, output: &Output) -> Result<Option<Files>, InputError> {
         let trees = &self.providers.local_trees;
-        Ok(trees.files(output.vertex(), self.rules(), self.is_plan()))
+        Ok(trees.files(output.vertex(), self.is_plan()))
     }
 }
 

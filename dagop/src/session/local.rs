@@ -9,10 +9,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, Weak};
 
 use dagql::Sighting as _;
-use snapshots::checksum::{Origin, Rules};
-use snapshots::context::{self, Context, Options, Source};
 use solver::llb::{Output, Vertex};
-use solver::predict::{Files, InputError};
+use solver::predict::Files;
 
 use super::BuildSession;
 use super::sighting::{HostTree, LocalTrees};
@@ -52,12 +50,11 @@ impl BuildSession {
             let local = vertex
                 .source()
                 .is_some_and(|op| op.identifier.starts_with("local://"));
-            let trees = &self.providers.local_trees;
-            let hashed = local.then(|| trees.hashed(vertex, &trees.hashing, false));
-            if let Some(listing) = hashed
-                .flatten()
-                .and_then(|(_, hashed)| HashedTree::of(hashed))
-            {
+            let tree = local
+                .then(|| self.providers.local_trees.of(vertex))
+                .flatten();
+            if let Some((digest, files)) = tree.and_then(|tree| tree.sent()) {
+                let listing = HashedTree::new(digest.to_string(), files);
                 let vertex = vertex.digest().to_string();
                 facts.trees.push((vertex, Arc::new(listing)));
             }
@@ -86,58 +83,23 @@ impl LocalTrees {
         watched.filter(|tree| !tree.is_seen()).collect()
     }
 
-    /// What a local source sends, and its hash, if the daemon has just that.
-    fn hashed(
-        &self,
-        vertex: &Vertex,
-        options: &Options,
-        unsent: bool,
-    ) -> Option<(Source, Context)> {
-        let trees = self.watched();
-        let tree = trees.iter().find(|tree| tree.is_of(vertex))?;
-        let hashed = match context::hash(tree.source(), options) {
-            Ok(hashed) => hashed,
-            Err(error) => {
-                tracing::debug!(%error, "a directory cannot be hashed");
-                return None;
-            }
-        };
-        // Asked after hashing: what was hashed is then what was seen before the transfer.
-        let is_sent = unsent || tree.is_what_was_sent();
-        is_sent.then(|| (tree.source().clone(), hashed))
+    /// The directory that a local source sends.
+    fn of(&self, vertex: &Vertex) -> Option<Arc<HostTree>> {
+        let mut trees = self.watched().into_iter();
+        trees.find(|tree| tree.is_of(vertex))
     }
 
     /// The files of a local source as the daemon has them; `unsent` says that it has none of them
     /// yet, and is to get what is there now.
-    pub(super) fn files(&self, vertex: &Vertex, rules: Rules, unsent: bool) -> Option<Files> {
-        let options = Options {
-            rules,
-            ..self.hashing.clone()
-        };
-        let (source, hashed) = self.hashed(vertex, &options, unsent)?;
-        let hashes = move |rules| {
-            let options = Options {
-                rules,
-                ..options.clone()
-            };
-            let hashed = context::hash(&source, &options);
-            hashed
-                .map(|context| context.sums)
-                .map_err(|error| InputError(error.to_string()))
+    pub(super) fn files(&self, vertex: &Vertex, unsent: bool) -> Option<Files> {
+        let tree = self.of(vertex)?;
+        let files = match unsent {
+            true => tree.now(),
+            false => tree.sent_and_still_there(),
         };
         Some(Files {
-            tree: Arc::new(hashed.tree),
-            origin: Origin::Transfer,
             owner: None,
-            hashes: Some(Arc::new(hashes)),
-            is_nothing: false,
+            ..Files::sent(files?)
         })
     }
-}
-
-/// A list of patterns, as a local source has it.
-pub(super) fn patterns(attribute: Option<&String>) -> Vec<String> {
-    attribute
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
 }

@@ -31,11 +31,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use dagql::{Digest, Sighting, scheme::Scheme};
-use snapshots::context::{self, Fingerprint, Options, Source};
+use snapshots::context::{self, Fingerprint, Options, Source, SourceTree};
 use solver::backend::session::{LocalDir, LocalDirProvider, LocalDirs, Transfer};
-use solver::llb::Vertex;
+use solver::llb::{Vertex, source};
 
-use super::local::patterns;
 use crate::copies::Copies;
 
 /// The directories a session offers, and what became of their transfers.
@@ -55,6 +54,12 @@ struct Transfers {
     ended: u64,
     /// Incomplete, or of what the daemon may have otherwise.
     untrusted: u64,
+}
+
+impl Transfers {
+    fn are_over(self) -> bool {
+        self.ended == self.begun
+    }
 }
 
 impl LocalTrees {
@@ -119,6 +124,9 @@ pub(crate) struct HostTree {
 
 struct Seen {
     digest: Digest,
+    /// Digest of the files alone.
+    root: snapshots::Digest,
+    files: Arc<SourceTree>,
     fingerprint: Fingerprint,
     /// Transfers that had begun before.
     begun: u64,
@@ -148,34 +156,62 @@ impl HostTree {
         self.seen.get().is_some()
     }
 
-    /// Whether the directory still is what somebody saw, and what was seen was sent.
-    pub(super) fn is_what_was_sent(&self) -> bool {
-        let Some(Some(seen)) = self.seen.get() else {
-            return false;
-        };
-        self.holds() && seen.fingerprint.unchanged().unwrap_or(false)
+    /// What the daemon was sent: its digest, and the files as they were seen.
+    pub(super) fn sent(&self) -> Option<(snapshots::Digest, Arc<SourceTree>)> {
+        let seen = self.seen.get()?.as_ref()?;
+        self.holds()
+            .then(|| (seen.root.clone(), Arc::clone(&seen.files)))
     }
 
-    /// What is sent of the directory.
-    pub(super) fn source(&self) -> &Source {
-        &self.source
+    /// What the daemon was sent, if it also is what is there now: only then its bytes can be read.
+    pub(super) fn sent_and_still_there(&self) -> Option<Arc<SourceTree>> {
+        let (seen, transfers) = self.provable()?;
+        self.compare(seen, transfers)
+            .then(|| Arc::clone(&seen.files))
+    }
+
+    /// What is there when this is first asked.
+    pub(super) fn now(&self) -> Option<Arc<SourceTree>> {
+        let seen = self.seen.get_or_init(|| self.look());
+        seen.as_ref().map(|seen| Arc::clone(&seen.files))
+    }
+
+    /// What was seen, unless a transfer has already made it worthless.
+    fn provable(&self) -> Option<(&Seen, Transfers)> {
+        let seen = self.seen.get()?.as_ref()?;
+        let transfers = self.trees.transfers(&self.name);
+        (seen.begun == 0 && transfers.untrusted == 0).then_some((seen, transfers))
+    }
+
+    /// Whether the directory is what was seen. If all `transfers` had ended before, that is a proof
+    /// that lasts until the next one.
+    fn compare(&self, seen: &Seen, transfers: Transfers) -> bool {
+        let unchanged = seen.fingerprint.unchanged().unwrap_or(false);
+        if unchanged && transfers.are_over() {
+            *self.proven() = Some(transfers.begun);
+        }
+        unchanged
+    }
+
+    fn proven(&self) -> MutexGuard<'_, Option<u64>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a local source sends just this.
     pub(super) fn is_of(&self, vertex: &Vertex) -> bool {
-        let Some(source) = vertex.source() else {
+        let Some(op) = vertex.source() else {
             return false;
         };
-        source.identifier.strip_prefix("local://") == Some(self.name.as_str())
-            && self.source.include == patterns(source.attrs.get("local.includepattern"))
-            && self.source.exclude == patterns(source.attrs.get("local.excludepatterns"))
+        op.identifier.strip_prefix("local://") == Some(self.name.as_str())
+            && self.source.include == source::patterns(op, "local.includepattern")
+            && self.source.exclude == source::patterns(op, "local.excludepatterns")
     }
 
     fn look(&self) -> Option<Seen> {
         let begun = self.trees.transfers(&self.name).begun;
         let hashed = context::hash(&self.source, &self.trees.hashing);
-        let hashed = hashed.and_then(|context| Ok((context.root_digest()?, context.fingerprint)));
-        let (tree, fingerprint) = match hashed {
+        let hashed = hashed.and_then(|context| Ok((context.root_digest()?, context)));
+        let (root, context) = match hashed {
             Ok(hashed) => hashed,
             Err(error) => {
                 // The transfer will say the same to the user.
@@ -183,12 +219,13 @@ impl HostTree {
                 return None;
             }
         };
-        let tree = tree.to_string();
-        let mut parts = vec![tree.as_str()];
+        let mut parts = vec![root.as_str()];
         parts.extend(self.parts.iter().map(String::as_str));
         Some(Seen {
             digest: Scheme::Blake3.rules().strings("local files", &parts),
-            fingerprint,
+            files: Arc::new(context.tree),
+            fingerprint: context.fingerprint,
+            root,
             begun,
         })
     }
@@ -201,23 +238,11 @@ impl Sighting for HostTree {
     }
 
     fn holds(&self) -> bool {
-        let Some(Some(seen)) = self.seen.get() else {
+        let Some((seen, transfers)) = self.provable() else {
             return false;
         };
-        let transfers = self.trees.transfers(&self.name);
-        let settled = transfers.ended == transfers.begun;
-        if seen.begun > 0 || transfers.untrusted > 0 {
-            return false;
-        }
-        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if settled && *proven == Some(transfers.begun) {
-            return true;
-        }
-        let unchanged = seen.fingerprint.unchanged().unwrap_or(false);
-        if unchanged && settled {
-            *proven = Some(transfers.begun);
-        }
-        unchanged
+        let proven = transfers.are_over() && *self.proven() == Some(transfers.begun);
+        proven || self.compare(seen, transfers)
     }
 }
 

@@ -113,6 +113,20 @@ pub(super) fn all(
     Ok((found, work))
 }
 
+/// Lists the tree and reads no file.
+pub(super) fn nothing(
+    root: &Root,
+    filter: &Filter,
+    ownership: Ownership,
+) -> Result<Vec<Found>, ContextError> {
+    let mut found = Vec::new();
+    walk(root, filter, ownership, Attributes::All, &mut |entry| {
+        found.push(entry.into_found(None));
+        true
+    })?;
+    Ok(found)
+}
+
 /// Walks, hands out what must be hashed and keeps what need not. Returns how many entries there are.
 fn list(
     root: &Root,

@@ -18,7 +18,7 @@ pub use self::{
     git::{GitBundle, GitOptions, git},
     http::{HttpOptions, HttpSignature, http},
     image::{ImageOptions, OciLayoutOptions, RecordType, ResolveMode, image, oci_layout},
-    local::{Differ, LocalOptions, local},
+    local::{Differ, LocalOptions, local, patterns},
 };
 use super::{
     Constraints, Output,

@@ -9,14 +9,14 @@ use std::{
 use proto::pb;
 use snapshots::{
     content::{ContentProvider, DOCUMENT_SIZE_MAX, read_all},
+    context,
     image::{self, Image},
-    tree::Tree,
 };
 
-use super::{Files, InputError, Inputs, Source, sent::SentTree};
+use super::{Files, InputError, Inputs, Source};
 use crate::{
     Digest,
-    llb::{Output, Platform, Vertex, platform, reference::Reference},
+    llb::{Output, Platform, Vertex, platform, reference::Reference, source::patterns},
 };
 
 /// What is known, by name. Everything not named is not known.
@@ -146,8 +146,13 @@ impl Inputs for Known {
         let Some(root) = self.locals.get(name) else {
             return Ok(None);
         };
-        let tree = SentTree::list(root, source).map_err(fail)?;
-        let tree: Arc<dyn Tree + Send + Sync> = Arc::new(tree);
+        let source = context::Source {
+            include: patterns(source, "local.includepattern"),
+            exclude: patterns(source, "local.excludepatterns"),
+            follow: patterns(source, "local.followpaths"),
+            ..context::Source::new(root)
+        };
+        let tree = Arc::new(context::list(&source).map_err(fail)?);
         Ok(Some(Files {
             owner: None,
             ..Files::sent(tree)

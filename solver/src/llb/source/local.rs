@@ -1,6 +1,6 @@
 //! Directories of the client, sent through its session.
 
-use proto::gojson;
+use proto::{gojson, pb};
 
 use super::{Attributes, PlatformUse};
 use crate::llb::{Constraints, Output, caps};
@@ -100,6 +100,15 @@ pub fn local(name: &str, options: LocalOptions) -> Output {
         PlatformUse::Clear,
         options.constraints,
     )
+}
+
+/// The patterns in an attribute of a local directory, empty without it. The daemon refuses a list
+/// that is malformed, and so is any build with it.
+#[must_use]
+pub fn patterns(source: &pb::SourceOp, attribute: &str) -> Vec<String> {
+    let text = source.attrs.get(attribute);
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
 }
 
 /// The list as BuildKit's client writes it into an attribute; `None` if empty.
