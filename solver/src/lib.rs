@@ -5,6 +5,7 @@
 //! - [`cachemap`]: what each operation contributes to BuildKit's cache keys.
 //! - [`predict`]: the keys themselves, for a whole graph.
 //! - [`cacheconfig`]: what a cache export holds, and which of it belongs to a graph.
+//! - [`registry`]: manifests and blobs of an image registry, read without a daemon.
 //! - [`backend`]: a client of the daemon: connection, session, gateway, progress.
 //!
 //! Nothing in here knows GraphQL or Dagger.
@@ -15,5 +16,6 @@ pub mod cachemap;
 pub mod digest;
 pub mod llb;
 pub mod predict;
+pub mod registry;
 
 pub use digest::Digest;
