@@ -245,6 +245,7 @@ impl Engine {
         let journal = Arc::new(Journal::new(ledger.record(), options.events));
         // A cache is written from what was solved: then all of it has to be.
         let recall = !options.no_recall && options.cache_exports.is_empty();
+        let is_plan = mode == Mode::Plan;
         let info = self.daemon.info();
         journal.begin(&info.address, &info.version, None);
         let worker = info.workers.first().map_or("", |worker| worker.id.as_str());
@@ -267,7 +268,12 @@ impl Engine {
         })?;
         let build = Arc::new(build);
         let observer = Arc::<Journal>::clone(&journal);
-        let server = Server::new(self.schema.clone(), self.cache.clone(), observer);
+        // What a plan asks for must neither be found by a run nor begin a time to live.
+        let cache = match is_plan {
+            true => self.cache.read_only(),
+            false => self.cache.clone(),
+        };
+        let server = Server::new(self.schema.clone(), cache, observer);
         let extension = Arc::<BuildSession>::clone(&build);
         let own = dagql::SessionOptions::new(build.id(), self.client_id.as_str(), extension);
         let own = own.view(dagql::View::of(&options.api_version));

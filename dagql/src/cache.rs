@@ -103,6 +103,8 @@ pub struct Cache {
     pub(crate) table: Arc<Table<Value>>,
     rows: Option<Arc<dyn Rows>>,
     values: Option<ValueStore>,
+    /// The tables on disk are read and not written.
+    read_only: bool,
     clock: Clock,
 }
 
@@ -134,6 +136,7 @@ impl Cache {
             table: Table::new(BUDGET_DEFAULT),
             rows: None,
             values: None,
+            read_only: false,
             clock: Arc::new(system_seconds),
         }
     }
@@ -161,8 +164,23 @@ impl Cache {
         self
     }
 
+    /// An empty cache over the same tables on disk, which it reads and does not write: for a session
+    /// that finds out what another one would find. A time to live does not begin in it.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        Self {
+            table: Table::new(BUDGET_DEFAULT),
+            read_only: true,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn values(&self) -> Option<&ValueStore> {
         self.values.as_ref()
+    }
+
+    pub(crate) fn writes(&self) -> bool {
+        !self.read_only
     }
 
     /// The same cache with another clock, in seconds since the epoch. For tests.
@@ -232,6 +250,9 @@ impl Cache {
 
     /// Writes the row of a lease whose call succeeded.
     pub(crate) async fn keep(&self, call_key: &Digest, lease: &Lease) {
+        if self.read_only {
+            return;
+        }
         let (Some(rows), Some(previous)) = (&self.rows, &lease.write_over) else {
             return;
         };

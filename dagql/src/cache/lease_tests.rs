@@ -80,6 +80,32 @@ async fn the_storage_key_outlives_the_process_until_it_expires() {
     assert_ne!(rotated.storage_key, lease.storage_key);
 }
 
+/// What a plan looks at must not begin the time to live of what a run makes later.
+#[tokio::test]
+async fn a_read_only_cache_knows_the_rows_and_begins_none() {
+    let (rows, _dir) = rows();
+    let lab = Arc::new(Lab::default());
+    let (cache, _) = clocked(Arc::<SqliteRows>::clone(&rows));
+    let aside = server_with(&lab, cache.read_only());
+    data(&session(&aside, "plan"), "{ ttlText { value } }").await;
+    assert_eq!(rows.count(), 0);
+    let server = server_with(&lab, cache);
+    let run = session(&server, "run");
+    data(&run, "{ ttlText { value } }").await;
+    assert_eq!((rows.count(), lab.runs("ttlText")), (1, 2));
+    let key = digest("blake3:call");
+    let ttl = Duration::from_secs(60);
+    let writer = server.cache();
+    writer
+        .keep(&key, &writer.lease(&key, "run", ttl).await)
+        .await;
+    let reader = writer.read_only();
+    assert_eq!(
+        reader.lease(&key, "plan", ttl).await,
+        writer.lease(&key, "run", ttl).await
+    );
+}
+
 #[test]
 fn storage_keys_on_disk_are_counted() {
     let dir = tempfile::tempdir().expect("creates");

@@ -16,6 +16,7 @@ pub(super) struct Recall {
     store: ValueStore,
     portable: Portable,
     wanted: bool,
+    writes: bool,
 }
 
 impl Recall {
@@ -31,6 +32,7 @@ impl Recall {
             store,
             portable: tokio::task::spawn_blocking(key).await.ok()??,
             wanted: session.recalls(),
+            writes: session.cache().writes(),
         })
     }
 
@@ -44,6 +46,9 @@ impl Recall {
 
     /// Keeps the value, if it is certain that it belongs to the key.
     pub(super) async fn put(&self, value: &Value) {
+        if !self.writes {
+            return;
+        }
         let portable = self.portable.clone();
         let holds = tokio::task::spawn_blocking(move || portable.holds());
         if !holds.await.unwrap_or(false) {
