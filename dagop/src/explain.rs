@@ -16,7 +16,8 @@
 //!            answer      per step: what became of it, and why
 //! ```
 //! [`compare`] gives all root causes between two builds (`dagop diff`), [`why`] answers for one
-//! step (`dagop why`), [`reasons`] for all steps of a build at once, [`waste`] finds steps that ran
+//! step (`dagop why`), [`reasons`] for all steps of a build at once, `ahead` for steps that a plan
+//! expects to run, [`waste`] finds steps that ran
 //! to make what was there already. A [`Reason`] is data and renders to one sentence.
 //!
 //! Nothing is guessed. Where a fact is missing the reason is [`Reason::Unknown`] and names it. That
@@ -26,6 +27,7 @@
 //! Needs no daemon, and is linear (but for sorting) in the size of the builds.
 
 mod against;
+mod ahead;
 mod align;
 mod answer;
 mod causes;
@@ -43,11 +45,15 @@ mod similar;
 mod source;
 mod waste;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::event::UnixMillis;
 use crate::ledger::{self, BuildRow, Outcome, Reader, VertexKind};
 
+pub(crate) use against::left_a_result;
+pub(crate) use ahead::{Expected, ahead};
 pub use answer::{Answer, Status};
 pub use reason::{Reason, Setting};
 pub use waste::{Waste, WastedStep};
@@ -140,15 +146,20 @@ pub struct Comparison {
 /// Two builds with everything that was found out about them.
 struct Compared {
     before: Graph,
-    after: Graph,
+    after: Arc<Graph>,
     pairs: pair::Pairs,
     causes: Causes,
 }
 
 impl Compared {
     fn new(ledger: &Reader, before: Graph, after: Graph) -> Result<Self, Error> {
+        Self::across([ledger; 2], before, Arc::new(after))
+    }
+
+    /// Of builds that have a ledger each.
+    fn across(ledgers: [&Reader; 2], before: Graph, after: Arc<Graph>) -> Result<Self, Error> {
         let pairs = pair::pair(&before, &after);
-        let causes = causes::find(ledger, &before, &after, &pairs)?;
+        let causes = causes::find(ledgers, &before, &after, &pairs)?;
         Ok(Self {
             before,
             after,
@@ -218,7 +229,7 @@ pub fn compare(ledger: &Reader, before: &str, after: &str) -> Result<Comparison,
         equal: compared.after.steps.len() - differences.len(),
         differences,
         before: compared.before.build,
-        after: compared.after.build,
+        after: compared.after.build.clone(),
     })
 }
 

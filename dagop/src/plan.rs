@@ -6,6 +6,7 @@
 //!                 same.rs     which planned step has a key of which earlier step
 //! daemon ──── disk usage ───────────────────────► results that are there    held.rs
 //!                 decide.rs   what is asked for, from the results down: hit, miss, unknown
+//!                 causes.rs   why what is missed has another key than before, or no record
 //! ```
 //! # The rules
 //! A step is looked up in two stages: by its definition (cache map and the keys of its inputs), and
@@ -26,12 +27,19 @@
 //! be the result of anything: then there is no miss. Sources are no steps: a local directory is
 //! always sent, a name always looked up.
 //!
+//! # Why a miss is one
+//! That the daemon has nothing under a step's key is the evidence, and its root causes are the reason:
+//! they are those that `dagop why` gives once the step has run ([`crate::explain`]). Each cause is
+//! there once, however many steps run because of it.
+//!
 //! # What a plan does
 //! It reads local files, asks the daemon what names stand for, and reads its disk usage. It runs
-//! nothing, sends no files, and writes neither to the ledger nor outside of the state directory. A
+//! nothing, sends no files, and writes neither to the ledger nor outside of the state directory. No
+//! time to live begins with it: a result whose time has passed gets its new key from the run. A
 //! value that only a run tells (`stdout`, `entries`, an export) is not known, nor what is made of it;
 //! the IDs that `@export(as:)` hands on are.
 
+mod causes;
 mod decide;
 mod glob;
 mod graph;
@@ -45,6 +53,7 @@ mod unknowns;
 
 use serde::{Deserialize, Serialize};
 
+use crate::explain;
 use crate::ledger::VertexKind;
 
 pub use glob::matches;
@@ -146,8 +155,31 @@ pub struct Step {
     /// Why.
     #[serde(flatten)]
     pub reason: Reason,
-    /// The reason as a sentence.
+    /// Of a miss, its root causes: positions in [`Plan::causes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<usize>,
+    /// The reason as a sentence: of a miss the first root cause.
     pub sentence: String,
+}
+
+/// A root cause of misses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// What it is.
+    pub cause: explain::Reason,
+    /// The same as a sentence.
+    pub sentence: String,
+    /// Name of the step it is at.
+    pub step: String,
+    /// Canonical digest of that step.
+    pub canonical: String,
+    /// Its kind.
+    pub kind: VertexKind,
+    /// Only the earlier build has that step.
+    pub removed: bool,
+    /// Id of the earlier build; absent if none had the step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
 }
 
 /// Something of which a plan knows nothing.
@@ -170,6 +202,8 @@ pub struct Plan {
     pub daemon_version: String,
     /// The steps, inputs first.
     pub steps: Vec<Step>,
+    /// Root causes of the misses.
+    pub causes: Vec<Cause>,
     /// Names of sources, which are always looked at.
     pub sources: Vec<String>,
     /// Values that are not known, and what could not be planned for want of them.

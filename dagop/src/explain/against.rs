@@ -82,7 +82,7 @@ pub(super) fn for_step(
 }
 
 /// Whether an outcome is one after which the daemon had a record.
-pub(super) fn left_a_result(outcome: Outcome) -> bool {
+pub(crate) fn left_a_result(outcome: Outcome) -> bool {
     matches!(
         outcome,
         Outcome::Executed | Outcome::Cached | Outcome::Joined
@@ -108,7 +108,7 @@ fn graphs(ledger: &Reader, other: BuildRow, build: &BuildRow) -> Result<(Graph, 
 }
 
 /// See the module.
-fn same_pipeline(before: &Graph, after: &Graph) -> bool {
+pub(super) fn same_pipeline(before: &Graph, after: &Graph) -> bool {
     let essences = |graph: &Graph| -> HashSet<u64> {
         graph
             .steps

@@ -150,7 +150,7 @@ fn ran(outcome: Outcome) -> bool {
 }
 
 /// The answer for a step of a build that can be compared with no other.
-fn first(graph: &Graph, step: usize) -> Answer {
+pub(super) fn first(graph: &Graph, step: usize) -> Answer {
     let row = name(&graph.steps[step]);
     let ran = ran(row.outcome);
     let reason = Reason::FirstBuild {
@@ -190,7 +190,7 @@ fn at(reason: Reason, step: StepName) -> Cause {
 }
 
 /// The answer for a step of the later build.
-fn answer(compared: &Compared, place: usize) -> Answer {
+pub(super) fn answer(compared: &Compared, place: usize) -> Answer {
     let difference = &compared.causes.steps[place];
     let step = &compared.after.steps[place];
     let row = name(step);

@@ -75,15 +75,15 @@ pub(super) struct Causes {
     pub(super) steps: Vec<Difference>,
 }
 
-/// Finds the causes.
+/// Finds the causes between two builds, which have these ledgers.
 pub(super) fn find(
-    ledger: &Reader,
+    ledgers: [&Reader; 2],
     before: &Graph,
     after: &Graph,
     pairs: &Pairs,
 ) -> Result<Causes, Error> {
     let mut finder = Finder {
-        ledger,
+        ledgers,
         before,
         after,
         pairs,
@@ -104,7 +104,7 @@ pub(super) fn find(
 }
 
 struct Finder<'a> {
-    ledger: &'a Reader,
+    ledgers: [&'a Reader; 2],
     before: &'a Graph,
     after: &'a Graph,
     pairs: &'a Pairs,
@@ -205,7 +205,7 @@ impl Finder<'_> {
     /// A local directory: its own options, and its files. Files become causes when they are used.
     fn local(&mut self, i: usize, j: usize) -> Result<Difference, Error> {
         let (a, b) = (&self.before.steps[i], &self.after.steps[j]);
-        let found = Arc::new(files::differences(self.ledger, a, b)?);
+        let found = Arc::new(files::differences(self.ledgers, a, b)?);
         let equal = matches!(&*found, Differences::Known(changes) if changes.is_empty());
         self.trees.insert(j, found);
         Ok(Difference {

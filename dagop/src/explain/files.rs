@@ -29,8 +29,8 @@ pub(super) enum Differences {
     Missing(&'static str),
 }
 
-/// How a local directory differs between two builds.
-pub(super) fn differences(ledger: &Reader, a: &Step, b: &Step) -> Result<Differences, Error> {
+/// How a local directory differs between two builds, which have these ledgers.
+pub(super) fn differences(ledgers: [&Reader; 2], a: &Step, b: &Step) -> Result<Differences, Error> {
     if !a.trees.is_empty() && a.trees == b.trees {
         return Ok(Differences::Known(Vec::new()));
     }
@@ -42,7 +42,8 @@ pub(super) fn differences(ledger: &Reader, a: &Step, b: &Step) -> Result<Differe
         };
         return Ok(Differences::Missing(missing));
     };
-    Ok(match ledger.tree_changes(before, after)? {
+    let [ledger, later] = ledgers;
+    Ok(match ledger.tree_changes(before, (later, after))? {
         Some(changes) => Differences::Known(changes),
         None if ledger.listing(before)?.is_none() => Differences::Missing("earlier"),
         None => Differences::Missing("later"),

@@ -155,14 +155,14 @@ impl<'a> Trees<'a> {
         Ok(Some(entries))
     }
 
-    /// The paths that differ between two trees, in order; none unless both are stored. Reads only
-    /// the chunks that the trees do not share.
+    /// The paths that differ between two trees, in order; none unless both are stored, the later
+    /// one in `ledger`. Reads only the chunks that the trees do not share.
     pub(super) fn changes(
         &self,
         before: &str,
-        after: &str,
+        (ledger, after): (&Trees<'_>, &str),
     ) -> rusqlite::Result<Option<Vec<Change>>> {
-        let (Some(old), Some(new)) = (self.chunks(before)?, self.chunks(after)?) else {
+        let (Some(old), Some(new)) = (self.chunks(before)?, ledger.chunks(after)?) else {
             return Ok(None);
         };
         let mut paths: BTreeMap<String, Change> = BTreeMap::new();
@@ -173,7 +173,7 @@ impl<'a> Trees<'a> {
             }
         }
         for name in without(&new, &old) {
-            for entry in self.chunk(name)? {
+            for entry in ledger.chunk(name)? {
                 let path = entry.path.clone();
                 paths.entry(path).or_default().1 = Some(entry);
             }

@@ -119,6 +119,14 @@ words! {
 }
 
 impl VertexKind {
+    /// Whether it brings files from outside; such a vertex is looked at in every build.
+    pub fn is_source(self) -> bool {
+        matches!(
+            self,
+            Self::Local | Self::Image | Self::Git | Self::Http | Self::Source
+        )
+    }
+
     /// The kind of a vertex we did not make, from its name: the names BuildKit's exporters and its
     /// Dockerfile frontend give. [`Self::Other`] when the name follows neither convention.
     pub fn from_name(name: &str) -> Self {

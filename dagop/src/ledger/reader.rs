@@ -214,10 +214,15 @@ impl Reader {
         entries.map_err(schema::sqlite_error(&self.path))
     }
 
-    /// How two trees differ, in order of path; none unless the ledger has both. Reads only what
-    /// they do not share.
-    pub fn tree_changes(&self, before: &str, after: &str) -> Result<Option<Vec<Change>>, Error> {
-        let changes = Trees::new(&self.connection).changes(before, after);
+    /// How two trees differ, in order of path; none unless this ledger has the earlier one and the
+    /// given ledger, which may be the same, the later one. Reads only what they do not share.
+    pub fn tree_changes(
+        &self,
+        before: &str,
+        (ledger, after): (&Self, &str),
+    ) -> Result<Option<Vec<Change>>, Error> {
+        let later = Trees::new(&ledger.connection);
+        let changes = Trees::new(&self.connection).changes(before, (&later, after));
         changes.map_err(schema::sqlite_error(&self.path))
     }
 

@@ -12,6 +12,7 @@ use super::graph::{Graph, Step};
 use super::held::{Maker, Store};
 use super::same::{Relation, Same};
 use super::{Reason, Verdict};
+use crate::explain;
 use crate::ledger::{Outcome, VertexKind};
 
 /// Whether something asks for an output.
@@ -42,11 +43,17 @@ pub(super) struct World<'a> {
     pub(super) imports: bool,
 }
 
-/// The verdicts of the steps that have one, by position.
-pub(super) fn decide(
-    world: &World<'_>,
-    roots: &[(String, u64)],
-) -> BTreeMap<usize, (Verdict, Reason)> {
+/// What was decided of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) verdict: Verdict,
+    pub(super) reason: Reason,
+    /// Of a miss, the newest earlier build in which it had the very same key and a result.
+    pub(super) same_key: Option<usize>,
+}
+
+/// The decisions on the steps that have a verdict, by position.
+pub(super) fn decide(world: &World<'_>, roots: &[(String, u64)]) -> BTreeMap<usize, Decision> {
     let relations: Vec<Relation<'_>> = world
         .earlier
         .iter()
@@ -62,13 +69,20 @@ pub(super) fn decide(
             decider.asked[step].insert(*output, Asked::Surely);
         }
     }
-    let mut verdicts = BTreeMap::new();
+    let mut decisions = BTreeMap::new();
     for position in (0..world.planned.steps.len()).rev() {
         if !world.planned.steps[position].is_source() {
-            verdicts.insert(position, decider.step(position));
+            let (verdict, reason) = decider.step(position);
+            let same_key = (verdict == Verdict::Miss).then(|| decider.same_key(position));
+            let decision = Decision {
+                verdict,
+                reason,
+                same_key: same_key.flatten(),
+            };
+            decisions.insert(position, decision);
         }
     }
-    verdicts
+    decisions
 }
 
 struct Decider<'a> {
@@ -206,6 +220,17 @@ impl Decider<'_> {
             VertexKind::Exec => self.world.store.of_command(step.description(output)),
             _ => self.world.store.of_others().to_vec(),
         }
+    }
+
+    fn same_key(&self, position: usize) -> Option<usize> {
+        let mut builds = self.relations.iter().zip(self.world.earlier);
+        builds.position(|(relation, earlier)| {
+            let mut like = relation.like(position);
+            like.any(|(step, same)| {
+                let outcome = earlier.steps[step].outcome;
+                same == Same::Yes && explain::left_a_result(outcome)
+            })
+        })
     }
 
     /// A step that failed was filed under no key.

@@ -202,11 +202,7 @@ fn described(kind: VertexKind, name: &str, fields: &Json) -> Described {
 impl Step {
     /// Sources are looked at in every build, and have no verdict.
     pub(super) fn is_source(&self) -> bool {
-        use VertexKind as Kind;
-        matches!(
-            self.kind,
-            Kind::Local | Kind::Image | Kind::Git | Kind::Http | Kind::Source
-        )
+        self.kind.is_source()
     }
 
     /// All that its results are called.

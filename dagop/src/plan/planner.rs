@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::causes::{self, Causes};
 use super::decide::{self, World};
 use super::graph::Graph;
 use super::held::Store;
 use super::{Plan, Reason, Step, Unknowns, Verdict};
 use crate::engine::{Engine, EngineSession, SessionOptions};
 use crate::error::Error;
-use crate::ledger::{self, Ledger, Outcome, Reader};
+use crate::ledger::{self, BuildRow, Ledger, Outcome, Reader};
 use crate::report::Report;
 use crate::{DiskRecord, Request, Response};
 
@@ -72,12 +73,18 @@ impl Planner {
     pub async fn finish(self) -> Result<Plan, Error> {
         let roots = self.session.planned();
         let report = self.session.finish().await?;
-        let own = Reader::open(&ledger::path_in(self.scratch.path()));
         let fail = |e: ledger::Error| Error::input(e.to_string());
-        let planned = own
-            .and_then(|own| Graph::read(&own, report.build.clone()))
-            .map_err(fail)?;
-        let earlier = self.earlier(&report).map_err(fail)?;
+        let own = Reader::open(&ledger::path_in(self.scratch.path())).map_err(fail)?;
+        let planned = Graph::read(&own, report.build.clone()).map_err(fail)?;
+        let ledger = match self.engine.ledger() {
+            Ok(ledger) => Some(ledger),
+            Err(ledger::Error::Empty(_)) => None,
+            Err(error) => return Err(fail(error)),
+        };
+        let earlier = match &ledger {
+            Some(ledger) => earlier(ledger, &report.build).map_err(fail)?,
+            None => Vec::new(),
+        };
         // Steps that cannot be there need no daemon, which may be away.
         let disk: Vec<DiskRecord> = if planned.steps.is_empty() {
             Vec::new()
@@ -90,46 +97,50 @@ impl Planner {
             store: &Store::new(&disk, &earlier),
             imports: self.imports,
         };
-        let mut verdicts = decide::decide(&world, &roots);
+        let decisions = decide::decide(&world, &roots);
+        let mut causes = match &ledger {
+            Some(ledger) => Causes::find((ledger, &own), &world, &decisions)
+                .map_err(|e| Error::input(e.to_string()))?,
+            None => Causes::default(),
+        };
         let mut calls = calls(&report);
         let mut plan = Plan {
             daemon: report.build.daemon.clone(),
             daemon_version: report.build.daemon_version.clone(),
             steps: recalled(&report),
+            causes: std::mem::take(&mut causes.list),
             sources: Vec::new(),
             unplanned: self.unknowns.into_list(),
         };
-        for (position, step) in planned.steps.into_iter().enumerate() {
-            let Some((verdict, reason)) = verdicts.remove(&position) else {
-                plan.sources.push(step.name);
+        for (position, step) in planned.steps.iter().enumerate() {
+            let Some(decision) = decisions.get(&position) else {
+                plan.sources.push(step.name.clone());
                 continue;
             };
+            let own = causes.steps.remove(&position).unwrap_or_default();
+            let sentence = causes::sentence(&plan.causes, &own, &step.canonical);
             plan.steps.push(Step {
+                canonical: Some(step.canonical.clone()),
+                name: step.name.clone(),
                 calls: calls.remove(&step.canonical).unwrap_or_default(),
-                canonical: Some(step.canonical),
-                name: step.name,
                 kind: Some(step.kind),
-                verdict,
-                sentence: reason.to_string(),
-                reason,
+                verdict: decision.verdict,
+                sentence: sentence.unwrap_or_else(|| decision.reason.to_string()),
+                reason: decision.reason.clone(),
+                causes: own,
             });
         }
         Ok(plan)
     }
+}
 
-    /// The builds that ran on the same daemon.
-    fn earlier(&self, report: &Report) -> Result<Vec<Graph>, ledger::Error> {
-        let ledger = match self.engine.ledger() {
-            Ok(ledger) => ledger,
-            Err(ledger::Error::Empty(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let builds = ledger.builds(BUILDS_MAX)?.into_iter();
-        builds
-            .filter(|build| build.daemon == report.build.daemon)
-            .map(|build| Graph::read(&ledger, build))
-            .collect()
-    }
+/// The builds that ran on the same daemon, newest first.
+fn earlier(ledger: &Reader, build: &BuildRow) -> Result<Vec<Graph>, ledger::Error> {
+    let builds = ledger.builds(BUILDS_MAX)?.into_iter();
+    builds
+        .filter(|earlier| earlier.daemon == build.daemon)
+        .map(|earlier| Graph::read(ledger, earlier))
+        .collect()
 }
 
 /// The calls of each vertex, by canonical digest.
@@ -158,6 +169,7 @@ fn recalled(report: &Report) -> Vec<Step> {
             kind: None,
             verdict: Verdict::Hit,
             reason: Reason::Recalled,
+            causes: Vec::new(),
             sentence: Reason::Recalled.to_string(),
         })
         .collect()

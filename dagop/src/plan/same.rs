@@ -30,8 +30,8 @@ impl Same {
 pub(super) struct Relation<'a> {
     planned: &'a Graph,
     earlier: &'a Graph,
-    /// By positions; pairs that cannot be the same are left out.
-    same: HashMap<(usize, usize), Same>,
+    /// By position of the planned step, the earlier ones that can be the same.
+    same: Vec<Vec<(usize, Same)>>,
 }
 
 impl<'a> Relation<'a> {
@@ -47,9 +47,9 @@ impl<'a> Relation<'a> {
         let mut relation = Self {
             planned,
             earlier,
-            same: HashMap::new(),
+            same: Vec::with_capacity(planned.steps.len()),
         };
-        for (position, step) in planned.steps.iter().enumerate() {
+        for step in &planned.steps {
             let with = match &step.cache_map {
                 Some(map) => by_map.get(map.as_str()).cloned().unwrap_or_default(),
                 None => (0..earlier.steps.len()).collect(),
@@ -57,24 +57,33 @@ impl<'a> Relation<'a> {
             // An image has a second key, which another cache map may have as well.
             let images = (0..earlier.steps.len())
                 .filter(|&at| step.is_source() && earlier.steps[at].is_source());
+            let mut like = Vec::new();
             for other in with
                 .into_iter()
                 .chain(without.iter().copied())
                 .chain(images)
             {
                 let same = relation.compare(step, &earlier.steps[other]);
-                if same != Same::No {
-                    relation.same.insert((position, other), same);
+                if same != Same::No && !like.contains(&(other, same)) {
+                    like.push((other, same));
                 }
             }
+            relation.same.push(like);
         }
         relation
     }
 
     /// Whether a planned step has a key of an earlier one.
     pub(super) fn same(&self, planned: usize, earlier: usize) -> Same {
-        let same = self.same.get(&(planned, earlier));
-        same.copied().unwrap_or(Same::No)
+        let mut like = self.like(planned);
+        let found = like.find(|(step, _)| *step == earlier);
+        found.map_or(Same::No, |(_, same)| same)
+    }
+
+    /// The earlier steps whose key a planned step has, or may have.
+    pub(super) fn like(&self, planned: usize) -> impl Iterator<Item = (usize, Same)> {
+        let like = self.same.get(planned);
+        like.into_iter().flatten().copied()
     }
 
     fn compare(&self, step: &Step, other: &Step) -> Same {

@@ -103,7 +103,10 @@ fn verdicts(planned: &Graph, earlier: &[Graph], disk: &[DiskRecord]) -> Vec<(Ver
         imports: false,
     };
     let last = planned.steps.last().expect("a step").canonical.clone();
-    decide::decide(&world, &[(last, 0)]).into_values().collect()
+    let decisions = decide::decide(&world, &[(last, 0)]).into_values();
+    decisions
+        .map(|decision| (decision.verdict, decision.reason))
+        .collect()
 }
 
 fn words(planned: &Graph, earlier: &[Graph], disk: &[DiskRecord]) -> Vec<Verdict> {

@@ -155,7 +155,10 @@ async fn a_tree_can_be_compared_with_one_that_is_long_gone() {
     }
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.listing(&trees[0]).unwrap().unwrap().len(), 10_000);
-    let changes = reader.tree_changes(&trees[0], &trees[1]).unwrap().unwrap();
+    let changes = reader
+        .tree_changes(&trees[0], (&reader, &trees[1]))
+        .unwrap()
+        .unwrap();
     let modes: Vec<_> = changes
         .iter()
         .map(|(old, new)| (old.as_ref().unwrap().mode, new.as_ref().unwrap().mode))
