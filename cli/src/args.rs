@@ -184,7 +184,10 @@ pub(crate) struct BundleArgs {
     /// The file to write, which must not exist [default: dagop-ID.db]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Also replace the values of environment variables with this name; `*` stands for any text
+    /// A build to compare with; repeatable [default: those that `dagop why` compares with]
+    #[arg(long, value_name = "BUILD")]
+    pub(crate) against: Vec<String>,
+    /// Also replace what has this name (variables, flags, headers); `*` stands for any text
     #[arg(long, value_name = "NAME")]
     pub(crate) redact: Vec<String>,
 }
@@ -268,7 +271,8 @@ pub(crate) struct DiffArgs {
 /// `dagop waste`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WasteArgs {
-    /// Builds in order, each compared with the one before it [default: the newest two]
+    /// Builds in order, each compared with the one before it [default: the newest, and the one
+    /// before it of the same pipeline]
     #[arg(value_name = "BUILD")]
     pub(crate) builds: Vec<String>,
     /// Read a file that `dagop bundle` wrote
@@ -332,6 +336,9 @@ pub(crate) struct ExploreArgs {
     /// Show this build beside it, and how they differ
     #[arg(long, value_name = "BUILD")]
     pub(crate) against: Option<String>,
+    /// Read a file that `dagop bundle` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
     /// Port on 127.0.0.1 to serve the page on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) port: u16,

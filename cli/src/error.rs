@@ -139,6 +139,9 @@ impl From<dagop::ledger::Error> for CliError {
             Error::NotFound(_) | Error::Ambiguous { .. } => {
                 Self::usage(message).with_hint("`dagop run` shows a build's id when it ends")
             }
+            Error::NotABundle(_) => Self::failed(message).with_hint(
+                "`dagop bundle` writes one; without --bundle this machine's ledger is read",
+            ),
             _ => Self::failed(message),
         }
     }

@@ -51,18 +51,37 @@ const BUILDS_MAX: usize = 200;
 /// Answers about builds made at once; more wait.
 const ANSWERS_MAX: usize = 2;
 
+/// Where the builds are.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// This machine's ledger.
+    Ledger(PathBuf),
+    /// A file that `dagop bundle` wrote.
+    Bundle(PathBuf),
+}
+
+impl Source {
+    /// Opens it as it is now.
+    pub(crate) fn open(&self) -> Result<Reader, LedgerError> {
+        match self {
+            Self::Ledger(path) => Reader::open(path),
+            Self::Bundle(path) => Reader::open_bundle(path),
+        }
+    }
+}
+
 /// The server of the page.
 #[derive(Debug)]
 pub(crate) struct Explorer {
     listener: TcpListener,
-    ledger: PathBuf,
+    source: Source,
     guard: Guard,
 }
 
 /// What the handlers share.
 #[derive(Debug)]
 struct Shared {
-    ledger: PathBuf,
+    source: Source,
     guard: Arc<Guard>,
     answers: Semaphore,
 }
@@ -70,7 +89,7 @@ struct Shared {
 impl Explorer {
     /// Takes a port of 127.0.0.1 (0: a free one) and makes up the key of the page's address. Serves
     /// nothing yet.
-    pub(crate) async fn bind(ledger: PathBuf, port: u16) -> Result<Self, CliError> {
+    pub(crate) async fn bind(source: Source, port: u16) -> Result<Self, CliError> {
         let cannot =
             |error| CliError::failed(format!("cannot listen on 127.0.0.1:{port}: {error}"));
         let listener = TcpListener::bind(("127.0.0.1", port)).await;
@@ -79,7 +98,7 @@ impl Explorer {
         let guard = Guard::new(port).map_err(|error| no_randomness(&error))?;
         Ok(Self {
             listener,
-            ledger,
+            source,
             guard,
         })
     }
@@ -98,7 +117,7 @@ impl Explorer {
 
     /// Serves until `cancel`.
     pub(crate) async fn run(self, cancel: CancellationToken) -> Result<(), CliError> {
-        axum::serve(self.listener, router(self.ledger, self.guard))
+        axum::serve(self.listener, router(self.source, self.guard))
             .with_graceful_shutdown(async move { cancel.cancelled().await })
             .await
             .map_err(|error| CliError::failed(format!("the HTTP server failed: {error}")))
@@ -109,10 +128,10 @@ fn no_randomness(error: &getrandom::Error) -> CliError {
     CliError::failed(format!("the system gives no random bytes: {error}"))
 }
 
-fn router(ledger: PathBuf, guard: Guard) -> Router {
+fn router(source: Source, guard: Guard) -> Router {
     let guard = Arc::new(guard);
     let shared = Arc::new(Shared {
-        ledger,
+        source,
         guard: Arc::clone(&guard),
         answers: Semaphore::new(ANSWERS_MAX),
     });
@@ -192,8 +211,8 @@ async fn answer(
     let Ok(_permit) = shared.answers.acquire().await else {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "shutting down", None);
     };
-    let path = shared.ledger.clone();
-    let work = move || read(&Reader::open(&path)?);
+    let source = shared.source.clone();
+    let work = move || read(&source.open()?);
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(response)) => response,
         Ok(Err(ExplainError::Ledger(error))) => ledger_failure(&error),

@@ -152,8 +152,8 @@ struct Compared {
 }
 
 impl Compared {
-    fn new(ledger: &Reader, before: Graph, after: Graph) -> Result<Self, Error> {
-        Self::across([ledger; 2], before, Arc::new(after))
+    fn new(ledger: &Reader, before: Graph, after: Arc<Graph>) -> Result<Self, Error> {
+        Self::across([ledger; 2], before, after)
     }
 
     /// Of builds that have a ledger each.
@@ -208,7 +208,7 @@ fn name(step: &graph::Step) -> StepName {
 /// A build that is not in the ledger, or a ledger that cannot be read.
 pub fn compare(ledger: &Reader, before: &str, after: &str) -> Result<Comparison, Error> {
     let before = Graph::read(ledger, ledger.find(before)?)?;
-    let after = Graph::read(ledger, ledger.find(after)?)?;
+    let after = Arc::new(Graph::read(ledger, ledger.find(after)?)?);
     let compared = Compared::new(ledger, before, after)?;
     let steps = compared.causes.steps.iter().enumerate();
     let differences: Vec<Difference> = steps
@@ -261,6 +261,25 @@ pub fn reasons(
     against: Option<&str>,
 ) -> Result<(Vec<Answer>, Option<BuildRow>), Error> {
     answer::all(ledger, build, against)
+}
+
+/// The ids of all builds that [`why`] and [`reasons`] compare a build with by themselves, whatever
+/// the step; there may be none. From a ledger of these builds alone they give the same answers.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compared_with(ledger: &Reader, build: &str) -> Result<Vec<String>, Error> {
+    against::all(ledger, ledger.find(build)?)
+}
+
+/// The id of the build that [`reasons`] compares a build with by itself, if there is one.
+///
+/// # Errors
+/// As [`compare`].
+pub fn before(ledger: &Reader, build: &str) -> Result<Option<String>, Error> {
+    let after = Arc::new(Graph::read(ledger, ledger.find(build)?)?);
+    let chosen = against::for_build(ledger, &after)?;
+    Ok(chosen.map(|compared| compared.before.build.id))
 }
 
 /// Steps that ran in a build although an earlier build had made the same output under another key.

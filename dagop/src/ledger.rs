@@ -144,6 +144,41 @@ pub enum Error {
         /// Ours.
         known: u32,
     },
+    /// The file was written by an earlier dagop and not yet brought up to date.
+    #[error("{} has schema version {found}, of an earlier dagop: the next run brings it up to date", .path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The file is a ledger.
+    #[error("{} is a ledger and not a bundle", .0.display())]
+    NotABundle(PathBuf),
+    /// The file is a bundle that another dagop wrote.
+    #[error(
+        "{} is a bundle of format {}.{}, this dagop reads {}.{}: write it with the same dagop",
+        .path.display(), .found.0, .found.1, .known.0, .known.1
+    )]
+    BundleFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format, and the version of its tables.
+        found: (u32, u32),
+        /// Ours.
+        known: (u32, u32),
+    },
+    /// The file is no bundle that any dagop wrote.
+    #[error("{} is damaged, or was not written by dagop: {what}", .path.display())]
+    Unsound {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// More builds than a bundle may hold.
+    #[error("{0} builds are too many for one bundle, which holds up to {max}", max = bundle::BUILDS_MAX)]
+    TooManyBuilds(usize),
     /// The file is another program's database.
     #[error("{} is not a dagop ledger (application id {found:#x})", .path.display())]
     Foreign {

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use dagop::explain::{self, Comparison, Difference};
-use dagop::ledger::Reader;
 use dagop::report::text;
 
 use super::keys;
@@ -17,7 +16,7 @@ const NUMBERS_MAX: usize = 8;
 
 /// Exit code 0 if no key differs, else [`FAILED`].
 pub(crate) fn diff(config: &Config, args: &DiffArgs) -> Result<u8, CliError> {
-    let ledger = Reader::open(&keys::ledger(config, args.bundle.as_deref())?)?;
+    let ledger = keys::ledger(config, args.bundle.as_deref())?;
     let comparison = explain::compare(&ledger, &args.before, &args.after)?;
     let shown = if args.json {
         output::json(&comparison)?

@@ -1,19 +1,22 @@
 //! `dagop explore`: finished builds in the browser, until a signal ends it. Needs no daemon.
 
-use dagop::ledger::{self, Reader};
+use dagop::ledger;
 use tokio::sync::mpsc;
 
 use crate::args::ExploreArgs;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::CliError;
-use crate::explore::Explorer;
+use crate::explore::{Explorer, Source};
 use crate::{output, signal};
 
 pub(crate) async fn explore(config: &Config, args: &ExploreArgs) -> Result<(), CliError> {
-    let path = ledger::path_in(&config.state_dir()?);
+    let source = match &args.bundle {
+        Some(path) => Source::Bundle(config::absolute(path)?),
+        None => Source::Ledger(ledger::path_in(&config.state_dir()?)),
+    };
     // Wrong names are known here, where the user looks, and not only in the page.
     let (build, against) = {
-        let ledger = Reader::open(&path)?;
+        let ledger = source.open()?;
         let against = args
             .against
             .as_deref()
@@ -23,7 +26,7 @@ pub(crate) async fn explore(config: &Config, args: &ExploreArgs) -> Result<(), C
     };
     // There is no display that signals could be announced to.
     let cancel = signal::listen(mpsc::unbounded_channel().0)?;
-    let explorer = Explorer::bind(path, args.port).await?;
+    let explorer = Explorer::bind(source, args.port).await?;
     output::to_stdout(format!("{}\n", explorer.url(&build, against.as_deref())).as_bytes())?;
     output::to_stderr("The address is for you alone. Ctrl-C ends it.\n");
     if !args.no_open && config.has_desktop() {

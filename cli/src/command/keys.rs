@@ -1,7 +1,7 @@
 //! `dagop keys`: the steps of a recorded build with their names across the layers. Reads the
 //! ledger or a bundle; needs no daemon.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dagop::ledger::{self, OperationRow, Reader};
 use dagop::report::Report;
@@ -22,7 +22,7 @@ struct Everything<'a> {
 }
 
 pub(crate) fn keys(config: &Config, args: &KeysArgs) -> Result<(), CliError> {
-    let ledger = Reader::open(&self::ledger(config, args.bundle.as_deref())?)?;
+    let ledger = self::ledger(config, args.bundle.as_deref())?;
     let mut report = Report::read(&ledger, &args.build)?;
     if let Some(step) = &args.step {
         report = report.select(step);
@@ -44,11 +44,11 @@ pub(crate) fn keys(config: &Config, args: &KeysArgs) -> Result<(), CliError> {
 }
 
 /// The ledger to read: a bundle, or this machine's.
-pub(super) fn ledger(config: &Config, bundle: Option<&Path>) -> Result<PathBuf, CliError> {
-    match bundle {
-        Some(path) => config::absolute(path),
-        None => Ok(ledger::path_in(&config.state_dir()?)),
-    }
+pub(super) fn ledger(config: &Config, bundle: Option<&Path>) -> Result<Reader, CliError> {
+    Ok(match bundle {
+        Some(path) => Reader::open_bundle(&config::absolute(path)?)?,
+        None => Reader::open(&ledger::path_in(&config.state_dir()?))?,
+    })
 }
 
 fn json(ledger: &Reader, report: &Report) -> Result<String, CliError> {

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use dagop::explain::{self, Waste};
-use dagop::ledger::Reader;
 use dagop::report::text;
 
 use super::keys;
@@ -13,11 +12,12 @@ use crate::error::CliError;
 use crate::output;
 
 pub(crate) fn waste(config: &Config, args: &WasteArgs) -> Result<(), CliError> {
-    let ledger = Reader::open(&keys::ledger(config, args.bundle.as_deref())?)?;
+    let ledger = keys::ledger(config, args.bundle.as_deref())?;
     let builds = if args.builds.is_empty() {
-        let mut newest: Vec<String> = ledger.builds(2)?.into_iter().map(|b| b.id).collect();
-        newest.reverse();
-        newest
+        // The newest one, and the one before it of the same pipeline.
+        let newest = ledger.find("last")?.id;
+        let before = explain::before(&ledger, &newest)?;
+        before.into_iter().chain([newest]).collect()
     } else {
         args.builds.clone()
     };

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use dagop::explain::{self, Answer, Status};
-use dagop::ledger::Reader;
 use dagop::report::text;
 
 use super::keys;
@@ -17,7 +16,7 @@ const CHAIN_MAX: usize = 8;
 
 /// Exit code 0 if every answer is known, [`UNKNOWN`] if a fact is missing.
 pub(crate) fn why(config: &Config, args: &WhyArgs) -> Result<u8, CliError> {
-    let ledger = Reader::open(&keys::ledger(config, args.bundle.as_deref())?)?;
+    let ledger = keys::ledger(config, args.bundle.as_deref())?;
     let against = args.against.as_deref();
     let answers = explain::why(&ledger, &args.build, &args.step, against)?;
     let shown = if args.json {

@@ -175,7 +175,9 @@ async fn start(texts: &[&str]) -> Running {
     for text in texts {
         builds.push(record(state.path(), text).await);
     }
-    let explorer = Explorer::bind(path_in(state.path()), 0).await.unwrap();
+    let explorer = Explorer::bind(Source::Ledger(path_in(state.path())), 0)
+        .await
+        .unwrap();
     let build = builds.last().map_or("last", String::as_str);
     let url = explorer.url(build, None);
     let ticket = explorer.ticket(build, None).unwrap();

@@ -5,7 +5,8 @@
 //! being made by another build at that moment, or the daemon has lost it since. A step that did not
 //! run needs no reason; the daemon's word for it is the evidence.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use solver::cachemap::Profile;
@@ -14,7 +15,7 @@ use super::{Cause, Compared, Error, Reason, StepName, against, name};
 use crate::ledger::{BuildRow, Outcome, Reader};
 use crate::report::Report;
 
-use super::graph::Graph;
+use super::graph::{Graph, Step};
 
 /// Whether a step ran, and whether it is known why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,42 +75,29 @@ pub(super) fn why(
     if wanted.is_empty() {
         return Err(no_step());
     }
-    let given = match against {
+    let after = Arc::new(Graph::read(ledger, row.clone())?);
+    let places: HashMap<&str, usize> = after.steps.iter().enumerate().map(place).collect();
+    let places: Option<Vec<usize>> = wanted.iter().map(|it| places.get(it).copied()).collect();
+    let places = places.ok_or_else(no_step)?;
+    let compared = match against {
         Some(other) => {
             let before = Graph::read(ledger, ledger.find(other)?)?;
-            let after = Graph::read(ledger, row.clone())?;
-            Some(Compared::new(ledger, before, after)?)
+            let given = Arc::new(Compared::new(ledger, before, Arc::clone(&after))?);
+            vec![Some(given); places.len()]
         }
-        None => None,
+        None => against::for_steps(ledger, &after, &places)?,
     };
-    let mut answers = Vec::with_capacity(wanted.len());
-    for canonical in wanted {
-        let own;
-        let compared = match &given {
-            Some(compared) => Some(compared),
-            None => {
-                own = against::for_step(ledger, &row, canonical)?;
-                own.as_ref()
-            }
-        };
-        let answer = match compared {
-            Some(compared) => {
-                let steps = &compared.after.steps;
-                let place = steps.iter().position(|step| step.canonical == canonical);
-                answer(compared, place.ok_or_else(no_step)?)
-            }
-            None => {
-                let graph = Graph::read(ledger, row.clone())?;
-                let place = graph
-                    .steps
-                    .iter()
-                    .position(|step| step.canonical == canonical);
-                first(&graph, place.ok_or_else(no_step)?)
-            }
-        };
-        answers.push(answer);
-    }
-    Ok(answers)
+    let answers = compared.iter().zip(places);
+    Ok(answers
+        .map(|(compared, place)| match compared {
+            Some(compared) => answer(compared, place),
+            None => first(&after, place),
+        })
+        .collect())
+}
+
+fn place((place, step): (usize, &Step)) -> (&str, usize) {
+    (&step.canonical, place)
 }
 
 /// See [`super::reasons`].
@@ -118,27 +106,22 @@ pub(super) fn all(
     build: &str,
     against: Option<&str>,
 ) -> Result<(Vec<Answer>, Option<BuildRow>), Error> {
-    let row = ledger.find(build)?;
+    let after = Arc::new(Graph::read(ledger, ledger.find(build)?)?);
     let compared = match against {
         Some(other) => {
             let before = Graph::read(ledger, ledger.find(other)?)?;
-            let after = Graph::read(ledger, row.clone())?;
-            Some(Compared::new(ledger, before, after)?)
+            Some(Compared::new(ledger, before, Arc::clone(&after))?)
         }
-        None => against::for_build(ledger, &row)?.map(|chosen| chosen.compared),
+        None => against::for_build(ledger, &after)?,
     };
-    match compared {
+    let steps = 0..after.steps.len();
+    Ok(match compared {
         Some(compared) => {
-            let steps = 0..compared.after.steps.len();
             let answers = steps.map(|step| answer(&compared, step)).collect();
-            Ok((answers, Some(compared.before.build)))
+            (answers, Some(compared.before.build))
         }
-        None => {
-            let graph = Graph::read(ledger, row)?;
-            let steps = 0..graph.steps.len();
-            Ok((steps.map(|step| first(&graph, step)).collect(), None))
-        }
-    }
+        None => (steps.map(|step| first(&after, step)).collect(), None),
+    })
 }
 
 /// Whether an outcome is one that a record in the cache would have saved.

@@ -186,9 +186,11 @@ impl Graph {
         for (position, &place) in order.iter().enumerate() {
             positions[place] = position;
         }
-        for step in &mut self.steps {
+        for (place, step) in self.steps.iter_mut().enumerate() {
             for link in &mut step.inputs {
-                link.step = link.step.map(|place| positions[place]);
+                let below = link.step.map(|below| positions[below]);
+                // Digests cannot form a circle; a file that says so is forged.
+                link.step = below.filter(|&below| below < positions[place]);
             }
         }
         let mut steps: Vec<Option<Step>> = self.steps.into_iter().map(Some).collect();

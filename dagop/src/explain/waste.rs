@@ -5,6 +5,7 @@
 //! diff ids. Where no layer is known, nothing is claimed: those steps are counted as unknown.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -46,7 +47,7 @@ pub(super) fn waste(ledger: &Reader, builds: &[String]) -> Result<Waste, Error> 
     let mut waste = Waste::default();
     for pair in builds.windows(2) {
         let before = Graph::read(ledger, ledger.find(&pair[0])?)?;
-        let after = Graph::read(ledger, ledger.find(&pair[1])?)?;
+        let after = Arc::new(Graph::read(ledger, ledger.find(&pair[1])?)?);
         let compared = Compared::new(ledger, before, after)?;
         for place in 0..compared.after.steps.len() {
             step(&compared, place, &mut waste);

@@ -6,14 +6,21 @@
 //! is stored once, whatever listings it is part of. A changed file therefore adds one chunk of
 //! about [`CHUNK_ENTRIES`] entries, also to a directory of a million files.
 //!
-//! A chunk is lines of JSON, one array per entry, compressed: `["a/b",33188,0,0,5,"sha256:…",""]`.
+//! `chunk` has the form of one, `trees` reads listings back.
 
-use std::collections::{BTreeMap, HashSet};
+mod chunk;
+mod trees;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use std::collections::{BTreeSet, HashSet};
+
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{self, integer};
+
+pub(super) use chunk::DATA_MAX as CHUNK_DATA_MAX;
+pub use trees::Change;
+pub(super) use trees::Trees;
 
 /// Entries in a chunk, on average.
 const CHUNK_ENTRIES: usize = 128;
@@ -24,11 +31,11 @@ const CHUNK_ENTRIES_MAX: usize = 8 * CHUNK_ENTRIES;
 /// Most entries of a stored listing; of larger trees only the digest is kept.
 const LISTING_ENTRIES_MAX: usize = 2_000_000;
 
-/// Largest expanded chunk, in bytes; paths and link targets have up to 4 KiB each.
-const CHUNK_BYTES_MAX: usize = CHUNK_ENTRIES_MAX * (9 << 10);
-
 /// Bytes of a chunk's name.
 const NAME_BYTES: usize = 32;
+
+/// Most bytes of all names of a listing's chunks.
+pub(super) const NAMES_BYTES_MAX: usize = LISTING_ENTRIES_MAX * NAME_BYTES;
 
 /// One file, directory or link of a tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,9 +55,6 @@ pub struct Entry {
     /// Target of a symbolic link, else empty.
     pub link: String,
 }
-
-/// An entry as a line of a chunk.
-type Line = (String, u32, u32, u32, u64, String, String);
 
 /// A tree that can be listed.
 pub trait Listing: Send + Sync {
@@ -88,22 +92,11 @@ pub(super) fn store(connection: &Connection, listing: &dyn Listing) -> rusqlite:
         }
         held += 1;
         let ends = held >= CHUNK_ENTRIES_MAX || ends_chunk(&entry.path) || entries.peek().is_none();
-        let line: Line = (
-            entry.path,
-            entry.mode,
-            entry.uid,
-            entry.gid,
-            entry.size,
-            entry.digest,
-            entry.link,
-        );
-        serde_json::to_writer(&mut lines, &line).expect("texts and numbers always serialise");
-        lines.push(b'\n');
+        chunk::append(&mut lines, entry);
         if ends {
             let digest = *blake3::hash(&lines).as_bytes();
             chunks.extend_from_slice(&digest);
-            let data = zstd::bulk::compress(&lines, 1)
-                .map_err(|error| column::broken(&error.to_string()))?;
+            let data = chunk::pack(&lines)?;
             let size = data.len();
             bytes += insert.execute(params![digest, data])? * size;
             lines.clear();
@@ -126,100 +119,6 @@ fn ends_chunk(path: &str) -> bool {
     let hash = blake3::hash(path.as_bytes());
     let bytes = hash.as_bytes();
     usize::from(u16::from_le_bytes([bytes[0], bytes[1]])) % CHUNK_ENTRIES == 0
-}
-
-/// Reads listings back.
-#[derive(Debug)]
-pub(super) struct Trees<'a> {
-    connection: &'a Connection,
-}
-
-/// How a path differs between two trees: before and after, one of them absent if it was added or
-/// removed.
-pub type Change = (Option<Entry>, Option<Entry>);
-
-impl<'a> Trees<'a> {
-    pub(super) fn new(connection: &'a Connection) -> Self {
-        Self { connection }
-    }
-
-    /// The entries of the tree with this digest, in order of path; none if it is not stored.
-    pub(super) fn entries(&self, digest: &str) -> rusqlite::Result<Option<Vec<Entry>>> {
-        let Some(chunks) = self.chunks(digest)? else {
-            return Ok(None);
-        };
-        let mut entries = Vec::new();
-        for chunk in chunks.chunks(NAME_BYTES) {
-            entries.extend(self.chunk(chunk)?);
-        }
-        Ok(Some(entries))
-    }
-
-    /// The paths that differ between two trees, in order; none unless both are stored, the later
-    /// one in `ledger`. Reads only the chunks that the trees do not share.
-    pub(super) fn changes(
-        &self,
-        before: &str,
-        (ledger, after): (&Trees<'_>, &str),
-    ) -> rusqlite::Result<Option<Vec<Change>>> {
-        let (Some(old), Some(new)) = (self.chunks(before)?, ledger.chunks(after)?) else {
-            return Ok(None);
-        };
-        let mut paths: BTreeMap<String, Change> = BTreeMap::new();
-        for name in without(&old, &new) {
-            for entry in self.chunk(name)? {
-                let path = entry.path.clone();
-                paths.entry(path).or_default().0 = Some(entry);
-            }
-        }
-        for name in without(&new, &old) {
-            for entry in ledger.chunk(name)? {
-                let path = entry.path.clone();
-                paths.entry(path).or_default().1 = Some(entry);
-            }
-        }
-        let changes = paths.into_values().filter(|(old, new)| old != new);
-        Ok(Some(changes.collect()))
-    }
-
-    fn chunks(&self, digest: &str) -> rusqlite::Result<Option<Vec<u8>>> {
-        self.connection
-            .prepare_cached("SELECT chunks FROM listings WHERE digest = ?1")?
-            .query_row([column::pack(digest)], |row| row.get(0))
-            .optional()
-    }
-
-    fn chunk(&self, name: &[u8]) -> rusqlite::Result<Vec<Entry>> {
-        let data: Vec<u8> = self
-            .connection
-            .prepare_cached("SELECT data FROM chunks WHERE digest = ?1")?
-            .query_row([name], |row| row.get(0))?;
-        let broken = |error: &dyn std::fmt::Display| column::broken(&error.to_string());
-        let lines = zstd::bulk::decompress(&data, CHUNK_BYTES_MAX).map_err(|e| broken(&e))?;
-        let lines = lines.split(|byte| *byte == b'\n').filter(|l| !l.is_empty());
-        lines
-            .map(|line| {
-                let line: Line = serde_json::from_slice(line).map_err(|e| broken(&e))?;
-                let (path, mode, uid, gid, size, digest, link) = line;
-                Ok(Entry {
-                    path,
-                    mode,
-                    uid,
-                    gid,
-                    size,
-                    digest,
-                    link,
-                })
-            })
-            .collect()
-    }
-}
-
-/// The chunks of one listing that another does not have.
-fn without<'a>(list: &'a [u8], other: &[u8]) -> Vec<&'a [u8]> {
-    let other: HashSet<&[u8]> = other.chunks(NAME_BYTES).collect();
-    let names = list.chunks(NAME_BYTES);
-    names.filter(|name| !other.contains(name)).collect()
 }
 
 /// Removes listings that no build refers to, and the oldest ones beyond `bytes_max`; then the
@@ -260,6 +159,55 @@ pub(super) fn sweep(connection: &Connection, bytes_max: u64) -> rusqlite::Result
     let mut delete = connection.prepare("DELETE FROM chunks WHERE digest = ?1")?;
     for name in unused {
         delete.execute([name])?;
+    }
+    Ok(())
+}
+
+/// Copies the chunks of all listings from the database `source` that is attached.
+pub(super) fn copy_chunks(connection: &Connection) -> rusqlite::Result<()> {
+    let lists: Vec<Vec<u8>> = connection
+        .prepare("SELECT chunks FROM main.listings")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let names: BTreeSet<&[u8]> = lists
+        .iter()
+        .flat_map(|list| list.chunks(NAME_BYTES))
+        .collect();
+    let sql = "INSERT OR IGNORE INTO main.chunks SELECT * FROM source.chunks WHERE digest = ?1";
+    let mut copy = connection.prepare(sql)?;
+    for name in names {
+        copy.execute([name])?;
+    }
+    Ok(())
+}
+
+/// Replaces texts in paths and targets of links. Chunks keep their names, by which equal ones are
+/// told.
+pub(super) fn rewrite_texts(
+    connection: &Connection,
+    rewrite: &dyn Fn(&str) -> String,
+) -> rusqlite::Result<()> {
+    let names: Vec<Vec<u8>> = connection
+        .prepare("SELECT digest FROM chunks")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut find = connection.prepare("SELECT data FROM chunks WHERE digest = ?1")?;
+    let mut update = connection.prepare("UPDATE chunks SET data = ?2 WHERE digest = ?1")?;
+    for name in names {
+        let data: Vec<u8> = find.query_row([&name], |row| row.get(0))?;
+        let entries = chunk::entries(&chunk::unpack(&data)?)?;
+        let (mut lines, mut differs) = (Vec::new(), false);
+        for mut entry in entries {
+            for text in [&mut entry.path, &mut entry.link] {
+                let clean = rewrite(text);
+                differs |= clean != *text;
+                *text = clean;
+            }
+            chunk::append(&mut lines, entry);
+        }
+        if differs {
+            update.execute(params![name, chunk::pack(&lines)?])?;
+        }
     }
     Ok(())
 }

@@ -21,6 +21,9 @@ use super::row::{InputRow, OperationRow};
 /// JSON in one pack before it is compressed, in bytes. Reading one operation expands a whole pack.
 const PACK_BYTES: usize = 64 << 10;
 
+/// Largest compressed pack, in bytes: what does not compress grows by less than that.
+pub(super) const PACK_DATA_MAX: usize = (PACK_BYTES + OPERATION_BYTES_MAX) / 64 * 65;
+
 /// Speed before size: most of a pack is repetition, which any level finds.
 const LEVEL: i32 = 1;
 

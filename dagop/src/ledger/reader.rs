@@ -12,7 +12,7 @@ use super::row::{
     BuildRow, BuildState, CacheRows, CallRow, ContentRow, Evidence, LayerRow, OperationRow,
     RecordRow, SourceRow, TreeRow, VertexRow,
 };
-use super::{DagOpKind, Error, Outcome, VertexKind, schema};
+use super::{DagOpKind, Error, Outcome, VertexKind, bundle, schema};
 
 /// Ids named when a prefix is ambiguous.
 const CANDIDATES_MAX: u32 = 5;
@@ -25,6 +25,8 @@ const NUMBER_DIGITS_MAX: usize = 6;
 pub struct Reader {
     path: PathBuf,
     connection: Connection,
+    /// Id of the build that a bundle is of.
+    subject: Option<String>,
 }
 
 impl Reader {
@@ -34,6 +36,17 @@ impl Reader {
         Ok(Self {
             path: path.to_owned(),
             connection,
+            subject: None,
+        })
+    }
+
+    /// Opens a bundle, after a look at all of it (see [`super::bundle`]).
+    pub fn open_bundle(path: &Path) -> Result<Self, Error> {
+        let (connection, build) = bundle::open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            subject: Some(build),
         })
     }
 
@@ -43,9 +56,13 @@ impl Reader {
         self.rows(sql, [i64::try_from(count).unwrap_or(i64::MAX)], build_row)
     }
 
-    /// The build called `name`: `last` for the newest, a number, an id, or the beginning of one.
-    /// A text of a few digits is a number where there is such a build.
+    /// The build called `name`: `last` for the newest, of a bundle the one it is of; a number, an
+    /// id, or the beginning of one. A text of a few digits is a number where there is such a build.
     pub fn find(&self, name: &str) -> Result<BuildRow, Error> {
+        let name = match &self.subject {
+            Some(id) if name == "last" => id,
+            _ => name,
+        };
         if name == "last" {
             let newest = self.builds(1)?.pop();
             return newest.ok_or_else(|| Error::Empty(self.path.clone()));

@@ -73,7 +73,11 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, Error> {
         .map_err(sqlite_error(path))?;
     match version(&connection, path)? {
         0 => Err(Error::Empty(path.to_owned())),
-        _ => Ok(connection),
+        found if found as usize == MIGRATIONS.len() => Ok(connection),
+        found => Err(Error::Older {
+            path: path.to_owned(),
+            found,
+        }),
     }
 }
 
@@ -150,7 +154,7 @@ fn check_pages(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The file's schema version, 0 when it is new.
-fn version(connection: &Connection, path: &Path) -> Result<u32, Error> {
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32, Error> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let application = pragma("application_id").map_err(sqlite_error(path))?;
     let found = pragma("user_version")

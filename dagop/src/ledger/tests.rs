@@ -8,6 +8,7 @@ use super::*;
 use crate::event::*;
 use crate::report::Report;
 
+mod bundles;
 mod facts;
 mod processes;
 

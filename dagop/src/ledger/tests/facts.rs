@@ -1,9 +1,9 @@
-//! The ledger's facts: operations, trees, records and layers, what they cost, and a bundle of them.
+//! The ledger's facts: operations, trees, records and layers, and what they cost.
 
 use super::*;
 
 /// Some operations as they are lowered, of which the first `changed` differ from the usual ones.
-fn pipeline(count: u64, changed: u64) -> Vec<Event> {
+pub(super) fn pipeline(count: u64, changed: u64) -> Vec<Event> {
     use solver::llb::{Constraints, Output, exec::Exec};
     let mut root: Option<Output> = None;
     let mut events = vec![started(50)];
@@ -105,9 +105,9 @@ async fn secrets_that_got_into_an_operation_are_not_stored() {
 }
 
 /// A tree of files `0` .. `count`, of which number `odd` is unlike the others.
-struct Tree {
-    count: u32,
-    odd: u32,
+pub(super) struct Tree {
+    pub(super) count: u32,
+    pub(super) odd: u32,
 }
 
 impl Listing for Tree {
@@ -238,66 +238,4 @@ async fn a_vertex_takes_less_than_a_kibibyte() {
         assert!(first / count <= 1024, "{} bytes per vertex", first / count);
         assert!(second / count <= 256, "{} bytes per vertex", second / count);
     }
-}
-
-#[tokio::test]
-async fn a_bundle_is_a_ledger_of_one_build_without_its_secrets() {
-    const CANARY: &str = "canary-\"5d1c";
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("ledger.db");
-    let ledger = Ledger::start(path.clone());
-    let exec = solver::llb::exec::Exec::new(None, ["/bin/deploy", "https://me:hush@host/x"])
-        .env("DEPLOY_TOKEN", CANARY)
-        .env("COLOUR", "blue-green")
-        .build()
-        .unwrap();
-    let vertex = exec.vertex();
-    let display = format!("withEnvVariable(name: \"DEPLOY_TOKEN\", value: {CANARY:?})");
-    let planned = PlannedVertex {
-        raw: vertex.digest().to_string(),
-        canonical: vertex.canonical().to_string(),
-        name: format!("deploy with {CANARY}"),
-        kind: VertexKind::Exec,
-        predicted_cache_map: None,
-        operation: Some(Operation(std::sync::Arc::clone(vertex))),
-    };
-    let lowered = Lowered {
-        call: 1,
-        kind: DagOpKind::Ctr,
-        vertices: vec![planned],
-    };
-    let events = [
-        started(50),
-        call(1, &display),
-        Event::Lowered(lowered),
-        ended(),
-    ];
-    let report = record(&ledger, &events).await;
-    record(&ledger, &pipeline(3, 0)).await;
-
-    let target = directory.path().join("bundle.db");
-    bundle::write(&path, &report.build.id, &target, &|name| name == "COLOUR").unwrap();
-    let bytes = fs::read(&target).unwrap();
-    for needle in [CANARY, "canary-", "blue-green", "hush"] {
-        let found = bytes.windows(needle.len()).any(|w| w == needle.as_bytes());
-        assert!(!found, "{needle}");
-    }
-    let reader = Reader::open(&target).unwrap();
-    assert_eq!(reader.builds(10).unwrap().len(), 1);
-    let operations = reader.operations(&report.build.id).unwrap();
-    let operation = &operations[vertex.canonical().as_str()];
-    let text = operation.fields.to_string();
-    assert!(
-        text.contains("DEPLOY_TOKEN=redacted:") && !text.contains("blue"),
-        "{text}"
-    );
-    let calls = reader.calls(&report.build.id).unwrap();
-    assert!(
-        calls[0].display.contains("value: \"redacted:"),
-        "{}",
-        calls[0].display
-    );
-    // What is there is not written over.
-    let again = bundle::write(&path, &report.build.id, &target, &|_| false);
-    assert!(matches!(again, Err(Error::Io { .. })));
 }
