@@ -39,6 +39,7 @@ pub mod lower;
 pub mod plan;
 pub mod platform;
 pub mod predict;
+pub mod remote;
 pub mod report;
 pub mod salt;
 pub mod session;

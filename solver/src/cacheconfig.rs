@@ -25,7 +25,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use locate::{Blob, Place, diff_ids, image_layers, inline_records, locate};
+pub use locate::{Blob, Place, diff_ids, image_layers, image_platform, inline_records, locate};
 pub use matching::{Matches, matches};
 pub use read::{parse, parse_inline};
 

@@ -10,32 +10,34 @@
 //! done again: the session's main build still holds it. An *inline* cache is part of an image, so
 //! it is written with each image (`export.rs`).
 //!
-//! What was written is read back and joined with the graph: that is how the ledger knows which
-//! step made which layer.
+//! What was written is read back and joined with the graph, and so is what was imported: that is
+//! how the ledger knows which step made which layer, and which step a cache had.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use snapshots::content::{self, ContentStore, REF_NAME};
+use snapshots::content::ContentStore;
 use snapshots::image;
 use solver::backend::gateway::Refs;
-use solver::backend::session::FileSendTargets;
+use solver::backend::session::{FileSendTargets, RegistryAuth};
 use solver::backend::{
     Build, BuildOptions, BuildResult, CacheBackend, ExporterResponse, GatewaySolve, Ref,
 };
-use solver::cacheconfig::{self, Config, Place};
 use solver::cachemap::Profile;
 use solver::llb::{Constraints, Definition, Output, Vertex};
 use solver::predict::{Files, InputError, Inputs, Prediction, Source};
-use solver::{Digest, llb};
+use solver::{Digest, llb, registry};
 
 use super::BuildSession;
 use crate::error::Error;
 use crate::join;
-use crate::ledger::{Evidence, Facts};
+use crate::ledger::Facts;
+use crate::platform::Platform;
+use crate::remote::{self, Remote, TAG, manifest_of};
 
-/// The tag of a local cache that names none.
-const TAG: &str = "latest";
+/// How long reading a cache back may take. It delays the end of a build, and no build needs it.
+const READ_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Kind of a cache that is part of an image.
 const INLINE: &str = "inline";
@@ -96,8 +98,66 @@ impl BuildSession {
             let written = self.export_cache(export, &outputs).await;
             let written =
                 written.map_err(|e| e.context(format!("export cache to {}", export.kind)))?;
-            if let Some((config, evidence)) = written {
-                self.join(&outputs, |prediction| {
+            if let Some(manifest) = written.filter(|_| is_readable(export)) {
+                self.read_back(export, manifest, &outputs).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins a cache that was written. It is where it belongs; if it cannot be read from here, the
+    /// ledger knows less about it.
+    async fn read_back(&self, export: &CacheBackend, manifest: Digest, outputs: &[Output]) {
+        let opened = self.remote(export);
+        let read = async {
+            self.join_remote(&opened.await?.at(Some(manifest)), outputs)
+                .await
+        };
+        self.note_unread(&export.kind, within(read).await);
+    }
+
+    /// Joins the caches that were read: what they have of this build's graph.
+    pub(crate) async fn note_imports(&self) {
+        let outputs = self.evaluated();
+        let imports = self.imports.get().map_or(&[][..], Vec::as_slice);
+        let known = imports.iter().filter(|import| is_readable(import));
+        for import in known.filter(|_| !outputs.is_empty()) {
+            let opened = self.remote(import);
+            let read = async { self.join_remote(&opened.await?, &outputs).await };
+            let read = within(read).await;
+            // An import that is not there yet is what every first build has.
+            match read {
+                Err(remote::Error::Registry(error)) if error.is_not_found() => {}
+                read => self.note_unread(&import.kind, read),
+            }
+        }
+    }
+
+    /// A daemon in another network may reach registries that are not known here, which is nobody's
+    /// mistake. Everything else is said.
+    fn note_unread(&self, kind: &str, read: Result<(), remote::Error>) {
+        match read {
+            Ok(()) => {}
+            Err(remote::Error::Registry(error @ registry::Error::Unreachable { .. })) => {
+                tracing::debug!(%error, "the cache is not joined");
+            }
+            Err(reason) => {
+                let message = format!("the {kind} cache is not in the ledger: {reason}");
+                self.options.journal.warn(&message);
+            }
+        }
+    }
+
+    async fn remote(&self, cache: &CacheBackend) -> Result<Remote, remote::Error> {
+        let auth = Arc::<RegistryAuth>::clone(&self.providers.auth);
+        Remote::open(cache, auth, &self.options.workdir).await
+    }
+
+    /// Notes what each cache behind a name has of a graph.
+    async fn join_remote(&self, remote: &Remote, outputs: &[Output]) -> Result<(), remote::Error> {
+        for held in remote.read().await? {
+            if let Some((config, evidence)) = held.cache {
+                self.join(outputs, |prediction| {
                     join::found(prediction, &config, evidence)
                 });
             }
@@ -109,7 +169,7 @@ impl BuildSession {
         &self,
         export: &CacheBackend,
         outputs: &[Output],
-    ) -> Result<Option<(Config, Evidence)>, Error> {
+    ) -> Result<Option<Digest>, Error> {
         let mut export = export.clone();
         let mut store = None;
         let tag = export.attrs.remove("tag").unwrap_or_else(|| TAG.to_owned());
@@ -145,10 +205,8 @@ impl BuildSession {
         let response = response.map_err(|e| self.explain(e))?;
         session.close().await;
         match store {
-            Some(store) => read_local(&store, &tag, &response)
-                .map(|config| config.map(|config| (config, Evidence::Local)))
-                .map_err(Error::input),
-            None => Ok(None),
+            Some(store) => list_local(&store, &tag, &response).map_err(Error::input),
+            None => Ok(pushed(&response)),
         }
     }
 
@@ -181,43 +239,47 @@ impl BuildSession {
         }
     }
 
-    /// Notes what the manifest of an exported image says of the step that made its root.
-    pub(super) async fn join_image(&self, output: Option<&Output>, response: &ExporterResponse) {
-        let Some((output, digest)) = output.zip(response.get("containerimage.digest")) else {
+    /// Notes what the manifest of an exported image says of the steps that made its roots: `roots`
+    /// by platform.
+    pub(super) async fn join_image(
+        &self,
+        roots: &[(Platform, Option<Output>)],
+        response: &ExporterResponse,
+    ) {
+        let digest = response.get("containerimage.digest");
+        let Some(Ok(digest)) = digest.map(|text| Digest::parse(text)) else {
             return;
         };
         let read = async {
-            let digest = Digest::parse(digest).map_err(|e| e.to_string())?;
-            let manifest = self.daemon_blob(&digest).await?;
-            let place = cacheconfig::locate(&manifest).map_err(|e| e.to_string())?;
-            let Place::Image { config, layers } = place else {
-                return Ok(());
+            let client = self.options.daemon.client().await;
+            let client = client.map_err(|e| remote::Error::Daemon(e.to_string()))?;
+            Remote::daemon(client, digest).read().await
+        };
+        let images = match within(read).await {
+            Ok(images) => images,
+            Err(reason) => {
+                // The image is where it belongs; the ledger knows less about it.
+                tracing::debug!(%reason, "the exported image cannot be read back");
+                return;
+            }
+        };
+        for image in images {
+            let of_platform = |(platform, _): &&(Platform, _)| {
+                roots.len() == 1 || image.platform.as_deref() == Some(&platform.to_string())
             };
-            let config = self.daemon_blob(&config).await?;
-            let error = |e: cacheconfig::Error| e.to_string();
-            let outputs = std::slice::from_ref(output);
-            if let Some(cache) = cacheconfig::inline_records(&config, &layers).map_err(error)? {
-                let evidence = Evidence::Inline;
+            let Some((_, Some(root))) = roots.iter().find(of_platform) else {
+                continue;
+            };
+            let outputs = std::slice::from_ref(root);
+            if let Some((cache, evidence)) = &image.cache {
                 self.join(outputs, |prediction| {
-                    join::found(prediction, &cache, evidence)
+                    join::found(prediction, cache, *evidence)
                 });
             }
-            let layers = cacheconfig::image_layers(&config, &layers).map_err(error)?;
             self.join(outputs, |prediction| {
-                join::image(output, prediction, layers)
+                join::image(root, prediction, image.layers)
             });
-            Ok::<_, String>(())
-        };
-        if let Err(reason) = read.await {
-            // The image is where it belongs; the ledger knows less about it.
-            tracing::debug!(%reason, "the exported image cannot be read back");
         }
-    }
-
-    async fn daemon_blob(&self, digest: &Digest) -> Result<Vec<u8>, String> {
-        let client = self.options.daemon.client().await;
-        let blob = client.map_err(|e| e.to_string())?.read_blob(digest).await;
-        blob.map_err(|e| e.to_string())
     }
 
     /// A solve that reads the session's caches.
@@ -228,6 +290,24 @@ impl BuildSession {
             ..solve
         }
     }
+}
+
+/// Whether a cache can be read without the daemon.
+fn is_readable(cache: &CacheBackend) -> bool {
+    matches!(cache.kind.as_str(), "local" | "registry")
+}
+
+/// What is read within [`READ_TIME_MAX`].
+async fn within<T>(
+    read: impl Future<Output = Result<T, remote::Error>>,
+) -> Result<T, remote::Error> {
+    let read = tokio::time::timeout(READ_TIME_MAX, read).await;
+    read.unwrap_or_else(|_| {
+        let seconds = READ_TIME_MAX.as_secs();
+        Err(remote::Error::Name(format!(
+            "it was not read within {seconds} seconds"
+        )))
+    })
 }
 
 /// What the session knows of the world, for predictions.
@@ -296,50 +376,25 @@ fn results(outputs: &[Output]) -> Vec<Output> {
         .collect()
 }
 
-/// Digest of the manifest that a tag of a local cache names.
-fn manifest_of(store: &ContentStore, tag: &str) -> Result<String, String> {
-    let index = store.index().map_err(|e| e.to_string())?;
-    let named = |name: &Option<HashMap<String, String>>| {
-        name.as_ref()
-            .and_then(|a| a.get(REF_NAME))
-            .is_some_and(|name| name == tag)
-    };
-    let found = index.manifests().iter().find(|m| named(m.annotations()));
-    let found = found.ok_or_else(|| format!("{} has no tag {tag:?}", store.root().display()))?;
-    Ok(found.digest().to_string())
-}
-
-/// Lists a new local cache in its directory's index, and reads it back. None when there was
-/// nothing to export.
-fn read_local(
+/// Digest of the manifest of a new local cache, which is listed in its directory's index. None when
+/// there was nothing to export.
+fn list_local(
     store: &ContentStore,
     tag: &str,
     response: &ExporterResponse,
-) -> Result<Option<Config>, String> {
+) -> Result<Option<Digest>, String> {
     let Some(manifest) = response.get("cache.manifest") else {
         return Ok(None);
     };
-    let descriptor = image::named_descriptor(manifest.as_bytes(), tag)
-        .map_err(|e| format!("the daemon's cache manifest: {e}"))?;
-    let digest = descriptor.digest().to_string();
+    let fail = |e: &dyn std::fmt::Display| format!("the daemon's cache manifest: {e}");
+    let descriptor = image::named_descriptor(manifest.as_bytes(), tag).map_err(|e| fail(&e))?;
+    let digest = Digest::parse(descriptor.digest().as_ref()).map_err(|e| fail(&e))?;
     store.tag(descriptor).map_err(|e| e.to_string())?;
-    read_directory(store, &digest).map(Some)
+    Ok(Some(digest))
 }
 
-/// The cache with this manifest in a directory.
-fn read_directory(store: &ContentStore, manifest: &str) -> Result<Config, String> {
-    let read = |digest: &str| {
-        let digest = snapshots::digest::Digest::parse(digest).map_err(|e| e.to_string())?;
-        content::read_all(store, &digest, cacheconfig::DOCUMENT_BYTES_MAX as u64)
-            .map_err(|e| e.to_string())
-    };
-    match cacheconfig::locate(&read(manifest)?).map_err(|e| e.to_string())? {
-        Place::Document { digest, blobs } => {
-            let document = read(digest.as_str())?;
-            let mut config = cacheconfig::parse(&document).map_err(|e| format!("{digest}: {e}"))?;
-            config.describe(&blobs);
-            Ok(config)
-        }
-        _ => Err(format!("{manifest} is no cache")),
-    }
+/// Digest of the manifest of a cache that was pushed. None when there was nothing to export.
+fn pushed(response: &ExporterResponse) -> Option<Digest> {
+    let manifest: serde_json::Value = serde_json::from_str(response.get("cache.manifest")?).ok()?;
+    Digest::parse(manifest["digest"].as_str()?).ok()
 }

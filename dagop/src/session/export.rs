@@ -224,11 +224,12 @@ impl BuildSession {
         let response = self
             .export(exporter, target, &trees, |refs| image(variants, refs))
             .await?;
-        // Of several platforms the daemon names the index, whose images come in its own order.
-        if let [only] = &trees[..] {
-            let output = self.lowered(only)?;
-            self.join_image(output.as_ref(), &response).await;
-        }
+        let roots = variants.iter().map(|variant| {
+            let output = self.lowered(&variant.tree)?;
+            Ok((variant.platform.clone(), output))
+        });
+        let roots = roots.collect::<Result<Vec<_>, Error>>()?;
+        self.join_image(&roots, &response).await;
         Ok(response)
     }
 

@@ -18,7 +18,7 @@ query Publish($tools: ContainerID!, $image: String!) {
   }
 }"#;
 
-fn run(user: &Dagop, image: &str, flags: &[&str]) -> Outcome {
+pub(crate) fn run(user: &Dagop, image: &str, flags: &[&str]) -> Outcome {
     let mut command = user
         .command_with_tools(DOCUMENT, &[("image", image)])
         .unwrap();
@@ -26,8 +26,8 @@ fn run(user: &Dagop, image: &str, flags: &[&str]) -> Outcome {
     integration::dagop::finish(command).unwrap()
 }
 
-/// Digests of the layers of a pushed image, lowest first.
-fn pushed(image: &str) -> Vec<String> {
+/// What a registry says a name stands for: a manifest or an index.
+pub(crate) fn manifest(image: &str) -> Value {
     let output = Command::new("skopeo")
         .args([
             "inspect",
@@ -37,18 +37,23 @@ fn pushed(image: &str) -> Vec<String> {
         ])
         .output()
         .unwrap();
-    let manifest: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Digests of the layers of a pushed image, lowest first.
+pub(crate) fn pushed(image: &str) -> Vec<String> {
+    let manifest = manifest(image);
     let layers = manifest["layers"].as_array().unwrap().iter();
     layers.map(|layer| text(&layer["digest"])).collect()
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
 /// Blobs of a record's layer and all below it, lowest first.
-fn chain(cache: &Value, record: &Value) -> Vec<String> {
+pub(crate) fn chain(cache: &Value, record: &Value) -> Vec<String> {
     let mut chain = Vec::new();
     let mut next = record["layer"].as_u64();
     while let Some(number) = next {
@@ -60,7 +65,7 @@ fn chain(cache: &Value, record: &Value) -> Vec<String> {
     chain
 }
 
-fn records<'a>(report: &'a Value, vertex: &Value, evidence: &str) -> Vec<&'a Value> {
+pub(crate) fn records<'a>(report: &'a Value, vertex: &Value, evidence: &str) -> Vec<&'a Value> {
     let records = report["cache"]["records"].as_array().unwrap().iter();
     records
         .filter(|record| record["vertex"] == vertex["raw"] && record["evidence"] == evidence)
@@ -69,7 +74,7 @@ fn records<'a>(report: &'a Value, vertex: &Value, evidence: &str) -> Vec<&'a Val
 
 /// Every vertex but the daemon's own and local sources has a predicted record, and what a cache
 /// says of it is the same record with the same links.
-fn check(report: &Value, evidence: &str) -> usize {
+pub(crate) fn check(report: &Value, evidence: &str) -> usize {
     let mut seen = 0;
     for vertex in report["vertices"].as_array().unwrap() {
         if vertex["canonical"].is_null() || vertex["kind"] == "local" {
@@ -89,6 +94,20 @@ fn check(report: &Value, evidence: &str) -> usize {
         }
     }
     seen
+}
+
+/// The layers of the two commands are those of the image, and end with its last two.
+pub(crate) fn has_layers_of_image(report: &Value, evidence: &str, layers: &[String]) {
+    let mut chains = BTreeSet::new();
+    let vertices = report["vertices"].as_array().unwrap().iter();
+    for vertex in vertices.filter(|vertex| vertex["kind"] == "exec") {
+        let found = records(report, vertex, evidence);
+        let own = found.iter().find(|record| record["output"] == 0).unwrap();
+        let chain = chain(&report["cache"], own);
+        assert_eq!(chain, layers[..chain.len()], "{vertex}");
+        chains.insert(chain.len());
+    }
+    assert_eq!(chains, BTreeSet::from([layers.len() - 1, layers.len()]));
 }
 
 #[test]
@@ -111,15 +130,7 @@ fn steps_records_and_layers_are_joined() {
             .filter(|vertex| vertex["kind"] == kind)
             .collect::<Vec<_>>()
     };
-    let mut chains = BTreeSet::new();
-    for vertex in of_kind("exec") {
-        let found = records(report, vertex, "local");
-        let own = found.iter().find(|record| record["output"] == 0).unwrap();
-        let chain = chain(cache, own);
-        assert_eq!(chain, layers[..chain.len()], "{vertex}");
-        chains.insert(chain.len());
-    }
-    assert_eq!(chains, BTreeSet::from([layers.len() - 1, layers.len()]));
+    has_layers_of_image(report, "local", &layers);
     // Without any cache the manifest alone says which layer the last step made.
     let last = records(report, of_kind("exec").last().unwrap(), "image");
     assert!(

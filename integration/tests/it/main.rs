@@ -23,6 +23,7 @@ mod folding;
 mod harness;
 mod introspection;
 mod join;
+mod join_registry;
 mod kill;
 mod layering;
 mod plan;

@@ -160,6 +160,8 @@ impl Config {
 
 #[derive(Deserialize)]
 struct Image {
+    #[serde(flatten)]
+    platform: Platform,
     #[serde(default)]
     rootfs: RootFs,
     #[serde(rename = "moby.buildkit.cache.v0")]
@@ -174,6 +176,15 @@ struct RootFs {
 
 fn image(config: &[u8]) -> Result<Image, Error> {
     serde_json::from_slice(config).map_err(|e| Error::Shape(format!("image config: {e}")))
+}
+
+/// The platform that an image config names, such as `linux/arm64/v8`; none if it names none.
+///
+/// # Errors
+/// If the config is malformed.
+pub fn image_platform(config: &[u8]) -> Result<Option<String>, Error> {
+    let platform = image(config)?.platform.text();
+    Ok((!platform.is_empty()).then_some(platform))
 }
 
 /// The diff ids that an image config lists, lowest layer first.

@@ -76,23 +76,27 @@ impl Repository {
         }
         let scope = bearer.scope;
         let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.name));
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("scope", &scope);
-        if let Some(service) = &bearer.service {
-            query.append_pair("service", service);
-        }
+        let mut fields = vec![("scope", scope.as_str())];
+        fields.extend(
+            bearer
+                .service
+                .as_deref()
+                .map(|service| ("service", service)),
+        );
         let identity = credentials.filter(|own| own.username.is_empty());
         let (method, url, form, authorization) = match identity {
             Some(identity) => {
-                query.append_pair("grant_type", "refresh_token");
-                query.append_pair("client_id", CLIENT_ID);
-                query.append_pair("refresh_token", identity.secret.expose_secret());
-                let form = SecretString::from(query.finish());
+                fields.extend([
+                    ("grant_type", "refresh_token"),
+                    ("client_id", CLIENT_ID),
+                    ("refresh_token", identity.secret.expose_secret()),
+                ]);
+                let form = SecretString::from(encoded(&fields));
                 (Method::POST, bearer.realm, Some(form), None)
             }
             None => {
                 let join = if bearer.realm.contains('?') { '&' } else { '?' };
-                let url = format!("{}{join}{}", bearer.realm, query.finish());
+                let url = format!("{}{join}{}", bearer.realm, encoded(&fields));
                 (Method::GET, url, None, credentials.map(basic))
             }
         };
@@ -131,6 +135,11 @@ impl Repository {
     fn is_encrypted(&self) -> bool {
         self.base.starts_with("https://")
     }
+}
+
+fn encoded(fields: &[(&str, &str)]) -> String {
+    let mut encoded = form_urlencoded::Serializer::new(String::new());
+    encoded.extend_pairs(fields).finish()
 }
 
 fn basic(credentials: &Credentials) -> SecretString {
