@@ -15,8 +15,11 @@
 //! hidden; log lines and error texts are the user's own output, shown but never stored.
 
 mod lines;
+mod status;
 
 pub use lines::{LINE_BYTES_MAX, LineSplitter};
+pub use status::Statuses;
+pub(crate) use status::millis;
 
 use serde::{Deserialize, Serialize};
 

@@ -52,13 +52,12 @@ use serde::Serialize;
 use crate::event::UnixMillis;
 use crate::ledger::{self, BuildRow, Outcome, Reader, VertexKind};
 
-pub(crate) use against::left_a_result;
 pub(crate) use ahead::{Expected, ahead};
 pub use answer::{Answer, Status};
 pub use reason::{Reason, Setting};
 pub use waste::{Waste, WastedStep};
 
-use causes::{At, Causes};
+use causes::{At, Causes, Key};
 use graph::Graph;
 
 /// Why there is no explanation.
@@ -124,6 +123,9 @@ pub struct Difference {
     pub own: Vec<u32>,
     /// Numbers of all causes; those that are not its own it is a cascade of.
     pub causes: Vec<u32>,
+    /// Numbers of those that are causes only if the content of an input differs, which is not
+    /// known.
+    pub possible: Vec<u32>,
     /// There are more causes than are named.
     pub more: bool,
 }
@@ -139,6 +141,9 @@ pub struct Comparison {
     pub causes: Vec<Cause>,
     /// The steps whose keys differ, inputs first.
     pub differences: Vec<Difference>,
+    /// Steps that did not run, and whose keys are the same if the content of an input is, which is
+    /// not known. Their causes are all possible ones.
+    pub undecided: Vec<Difference>,
     /// How many steps have equal keys.
     pub equal: usize,
 }
@@ -210,24 +215,29 @@ pub fn compare(ledger: &Reader, before: &str, after: &str) -> Result<Comparison,
     let before = Graph::read(ledger, ledger.find(before)?)?;
     let after = Arc::new(Graph::read(ledger, ledger.find(after)?)?);
     let compared = Compared::new(ledger, before, after)?;
-    let steps = compared.causes.steps.iter().enumerate();
-    let differences: Vec<Difference> = steps
-        .filter(|(_, difference)| difference.differs)
-        .map(|(step, difference)| Difference {
-            step: name(&compared.after.steps[step]),
-            before: compared.pairs.before[step].map(|pair| name(&compared.before.steps[pair])),
-            own: difference.own.clone(),
-            causes: difference.all.to_vec(),
-            more: difference.more,
-        })
-        .collect();
+    let of = |key: Key| -> Vec<Difference> {
+        let steps = compared.causes.steps.iter().enumerate();
+        steps
+            .filter(|(_, difference)| difference.key == key)
+            .map(|(step, difference)| Difference {
+                step: name(&compared.after.steps[step]),
+                before: compared.pairs.before[step].map(|pair| name(&compared.before.steps[pair])),
+                own: difference.own.clone(),
+                causes: difference.all.to_vec(),
+                possible: difference.possible.to_vec(),
+                more: difference.more,
+            })
+            .collect()
+    };
+    let (differences, undecided) = (of(Key::Other), of(Key::Perhaps));
     Ok(Comparison {
         causes: compared
             .numbers()
             .map(|number| compared.cause(number))
             .collect(),
-        equal: compared.after.steps.len() - differences.len(),
+        equal: compared.after.steps.len() - differences.len() - undecided.len(),
         differences,
+        undecided,
         before: compared.before.build,
         after: compared.after.build.clone(),
     })

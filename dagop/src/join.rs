@@ -39,7 +39,7 @@ pub(crate) fn predict(
 }
 
 /// What the prediction itself says.
-pub(crate) fn predicted(prediction: &Prediction) -> Facts {
+pub fn predicted(prediction: &Prediction) -> Facts {
     let canonical = canonical(prediction);
     let mut facts = Facts::default();
     for vertex in &prediction.vertices {

@@ -13,17 +13,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use dagql::{CallInfo, Finished, Observer};
 use solver::backend::StatusUpdate;
-use solver::backend::status::{LogStream, VertexState};
+use solver::backend::status::LogStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Kind};
 use crate::event::{self, Event, LineSplitter, UnixMillis};
-use crate::ledger::{DagOpKind, Facts, Recorder, Redaction, VertexKind};
+use crate::ledger::{DagOpKind, Facts, Recorder, Redaction};
 use crate::lower::Made;
 use crate::report::Report;
 use crate::session::SecretStore;
@@ -57,9 +57,8 @@ struct Inner {
     hits: HashSet<dagql::Digest>,
     /// Command lines of exec vertices, for errors.
     commands: HashMap<solver::Digest, Vec<String>>,
-    /// File ops without inputs, and when the daemon first started them; see
-    /// [`Inner::is_cache_request`].
-    roots: HashMap<solver::Digest, Option<SystemTime>>,
+    /// Makes events of what the daemon says.
+    status: event::Statuses,
     /// The vertex that was planned last: the calls of a segment share it, and
     /// its cache map is as long as the segment.
     last_planned: Option<event::PlannedVertex>,
@@ -80,26 +79,9 @@ impl Inner {
         {
             return last.clone();
         }
-        let planned = planned(vertex);
+        let planned = event::PlannedVertex::new(vertex);
         self.last_planned = Some(planned.clone());
         planned
-    }
-
-    /// Whether a status is only about the daemon computing a cache key.
-    ///
-    /// A vertex without inputs is reported as started and completed when its
-    /// key is asked for, and a second time when it runs. The first report looks
-    /// like a run, and it is the only one when nothing ran; so it is withheld.
-    fn is_cache_request(&mut self, vertex: &VertexState) -> bool {
-        let Some(first) = self.roots.get_mut(&vertex.digest) else {
-            return false;
-        };
-        match vertex.started {
-            Some(started) if !vertex.cached && vertex.error.is_empty() => {
-                *first.get_or_insert(started) == started
-            }
-            _ => false,
-        }
     }
 }
 
@@ -113,7 +95,7 @@ impl Journal {
             latest: HashMap::new(),
             hits: HashSet::new(),
             commands: HashMap::new(),
-            roots: HashMap::new(),
+            status: event::Statuses::default(),
             last_planned: None,
             lines: HashMap::new(),
         };
@@ -205,9 +187,7 @@ impl Journal {
                 inner.commands.insert(vertex.digest().clone(), command);
             }
             for vertex in vertices {
-                if vertex.inputs().is_empty() && vertex.source().is_none() {
-                    inner.roots.entry(vertex.digest().clone()).or_default();
-                }
+                inner.status.planned(vertex);
             }
             let Some(&call) = inner.latest.get(&op.call.digest) else {
                 continue;
@@ -258,10 +238,10 @@ impl Journal {
     pub(crate) fn progress(&self, update: &StatusUpdate, secrets: &SecretStore) {
         let mut inner = self.lock();
         for vertex in &update.vertices {
-            if inner.is_cache_request(vertex) {
-                continue;
+            let redact = |text: &str| secrets.redact(text).into_owned();
+            if let Some(update) = inner.status.vertex(vertex, &redact) {
+                self.send(&inner, Event::Vertex(update));
             }
-            self.send(&inner, Event::Vertex(vertex_update(vertex, secrets)));
         }
         for status in &update.statuses {
             let transfer = event::Transfer {
@@ -270,7 +250,7 @@ impl Journal {
                 current: u64::try_from(status.current).unwrap_or(0),
                 total: u64::try_from(status.total).unwrap_or(0),
                 done: status.completed.is_some(),
-                at_ms: status.time.map_or_else(event::now, millis),
+                at_ms: status.time.map_or_else(event::now, event::millis),
             };
             self.send(&inner, Event::Transfer(transfer));
         }
@@ -286,7 +266,7 @@ impl Journal {
                 .entry(key)
                 .or_default()
                 .push(&log.data, |text| texts.push(text));
-            let at_ms = log.time.map_or_else(event::now, millis);
+            let at_ms = log.time.map_or_else(event::now, event::millis);
             for text in texts {
                 self.line(&inner, &log.vertex, stream, &secrets.redact(&text), at_ms);
             }
@@ -311,7 +291,7 @@ impl Journal {
                 let Some(text) = splitter.and_then(|mut s| s.finish()) else {
                     continue;
                 };
-                let at_ms = vertex.completed.map_or_else(event::now, millis);
+                let at_ms = vertex.completed.map_or_else(event::now, event::millis);
                 self.line(inner, &vertex.digest, stream, &secrets.redact(&text), at_ms);
             }
         }
@@ -461,59 +441,4 @@ fn kind(op: &DagOp) -> DagOpKind {
         crate::vertex::Kind::Raw => DagOpKind::Raw,
         crate::vertex::Kind::Ctr => DagOpKind::Ctr,
     }
-}
-
-fn planned(vertex: &Arc<solver::llb::Vertex>) -> event::PlannedVertex {
-    event::PlannedVertex {
-        raw: vertex.digest().to_string(),
-        canonical: vertex.canonical().to_string(),
-        name: vertex.name(),
-        kind: vertex_kind(vertex),
-        predicted_cache_map: solver::cachemap::digest(vertex).map(|d| d.to_string()),
-        operation: Some(event::Operation(Arc::clone(vertex))),
-    }
-}
-
-fn vertex_kind(vertex: &solver::llb::Vertex) -> VertexKind {
-    use solver::llb::Kind;
-    match vertex.kind() {
-        Kind::Source => vertex.source().map_or(VertexKind::Source, |s| {
-            match s
-                .identifier
-                .split_once("://")
-                .map_or("", |(scheme, _)| scheme)
-            {
-                "local" => VertexKind::Local,
-                "docker-image" => VertexKind::Image,
-                "git" => VertexKind::Git,
-                "http" | "https" => VertexKind::Http,
-                _ => VertexKind::Source,
-            }
-        }),
-        Kind::Exec => VertexKind::Exec,
-        Kind::File => VertexKind::File,
-        Kind::Merge => VertexKind::Merge,
-        Kind::Diff => VertexKind::Diff,
-        Kind::Build => VertexKind::Build,
-        _ => VertexKind::Other,
-    }
-}
-
-fn vertex_update(vertex: &VertexState, secrets: &SecretStore) -> event::VertexUpdate {
-    let not_needed =
-        vertex.cached && vertex.started.is_some() && vertex.started == vertex.completed;
-    event::VertexUpdate {
-        digest: vertex.digest.to_string(),
-        name: secrets.redact(&vertex.name).into_owned(),
-        started_ms: vertex.started.map(millis),
-        completed_ms: vertex.completed.map(millis),
-        cached: vertex.cached,
-        not_needed,
-        error: (!vertex.error.is_empty()).then(|| secrets.redact(&vertex.error).into_owned()),
-    }
-}
-
-fn millis(time: SystemTime) -> UnixMillis {
-    let since = time.duration_since(UNIX_EPOCH);
-    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

@@ -32,7 +32,7 @@ pub mod error;
 pub mod event;
 pub mod explain;
 pub mod init;
-mod join;
+pub mod join;
 mod journal;
 pub mod ledger;
 pub mod lower;

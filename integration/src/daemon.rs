@@ -53,9 +53,17 @@ impl Daemon {
     /// # Errors
     /// When the daemon does not come up; its log is in the message.
     pub fn start_from(tools: &Path) -> anyhow::Result<Self> {
+        Self::start_with(tools, "")
+    }
+
+    /// As [`Daemon::start_from`], with lines of `buildkitd.toml`.
+    ///
+    /// # Errors
+    /// When the daemon does not come up; its log is in the message.
+    pub fn start_with(tools: &Path, settings: &str) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("dagop-it-").tempdir()?;
         let config = folder.path().join("buildkitd.toml");
-        std::fs::write(&config, "")?;
+        std::fs::write(&config, settings)?;
         let process = launch(tools, folder.path())?;
         let tools = tools.to_owned();
         let mut daemon = Self {

@@ -54,6 +54,14 @@ fn table(comparison: &Comparison, only_causes: bool) -> String {
             );
         }
     }
+    if !only_causes {
+        for difference in &comparison.undecided {
+            let name = text::one_line(&difference.step.name, usize::MAX);
+            let outcome = difference.step.outcome;
+            let numbers = list(&difference.possible);
+            _ = writeln!(out, "  {outcome}  {name}  perhaps follows from {numbers}");
+        }
+    }
     let count = |count: usize, one: &str, many: &str| {
         format!("{count} {}", if count == 1 { one } else { many })
     };
@@ -64,6 +72,13 @@ fn table(comparison: &Comparison, only_causes: bool) -> String {
         count(comparison.differences.len(), "step", "steps"),
         comparison.equal
     );
+    if !comparison.undecided.is_empty() {
+        _ = writeln!(
+            out,
+            "{} did not run and may have the same key: the content that decides is not recorded",
+            count(comparison.undecided.len(), "step", "steps")
+        );
+    }
     out
 }
 
@@ -74,16 +89,6 @@ fn tags(difference: &Difference) -> String {
         .iter()
         .filter(|number| !difference.own.contains(number));
     let below: Vec<u32> = below.copied().collect();
-    let list = |numbers: &[u32]| {
-        let shown = numbers.iter().take(NUMBERS_MAX);
-        let shown: Vec<String> = shown.map(|number| format!("[{number}]")).collect();
-        let dots = if numbers.len() > NUMBERS_MAX {
-            " …"
-        } else {
-            ""
-        };
-        shown.join(" ") + dots
-    };
     match (difference.own.is_empty(), below.is_empty()) {
         (true, true) => "not used".to_owned(),
         (false, true) => list(&difference.own),
@@ -94,4 +99,16 @@ fn tags(difference: &Difference) -> String {
             list(&below)
         ),
     }
+}
+
+/// `[1] [2]`, at most [`NUMBERS_MAX`].
+fn list(numbers: &[u32]) -> String {
+    let shown = numbers.iter().take(NUMBERS_MAX);
+    let shown: Vec<String> = shown.map(|number| format!("[{number}]")).collect();
+    let dots = if numbers.len() > NUMBERS_MAX {
+        " …"
+    } else {
+        ""
+    };
+    shown.join(" ") + dots
 }

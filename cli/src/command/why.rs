@@ -48,6 +48,7 @@ fn paragraph(answer: &Answer) -> String {
         let key = match answer.key_differs {
             Some(true) => "another key than in",
             Some(false) => "the same key as in",
+            None if answer.before.is_some() => "perhaps another key than in",
             None => "compared with",
         };
         _ = writeln!(out, "  {key} build {against}");
@@ -63,6 +64,15 @@ fn paragraph(answer: &Answer) -> String {
             let name = text::one_line(&cause.step.name, usize::MAX);
             _ = writeln!(out, "    at {name}{which}");
         }
+    }
+    for cause in &answer.possible {
+        let name = text::one_line(&cause.step.name, usize::MAX);
+        let sentence = &cause.sentence;
+        _ = writeln!(out, "  perhaps because {sentence}");
+        _ = writeln!(
+            out,
+            "    at {name}, if that changed what the step takes of it"
+        );
     }
     if answer.more {
         _ = writeln!(out, "  and for more causes");

@@ -287,6 +287,7 @@ mod tests {
             before: Some(name(a, *x)),
             own: vec![number],
             causes: vec![number],
+            possible: Vec::new(),
             more: false,
         };
         Comparison {
@@ -294,6 +295,7 @@ mod tests {
             after: b.build.clone(),
             causes: (0..).zip(pairs).map(cause).collect(),
             differences: (0..).zip(pairs).map(difference).collect(),
+            undecided: Vec::new(),
             equal: 0,
         }
     }

@@ -15,10 +15,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::causes::Key;
 use super::graph::Graph;
 use super::similar::Profile;
 use super::{Compared, Error};
-use crate::ledger::{BuildRow, Outcome, Reader};
+use crate::ledger::{BuildRow, Reader};
 
 /// Earlier builds that are looked at.
 const BUILDS_MAX: usize = 50;
@@ -62,9 +63,9 @@ impl Rank {
     /// Of a step's pair in another build; none if it has no pair there.
     fn new(compared: &Compared, step: usize) -> Option<Self> {
         let pair = compared.pairs.before[step]?;
-        let of_step = if compared.causes.steps[step].differs {
+        let of_step = if compared.causes.steps[step].key != Key::Same {
             OfStep::Pair
-        } else if left_a_result(compared.before.steps[pair].outcome) {
+        } else if compared.before.steps[pair].outcome.left_a_result() {
             OfStep::SameKey
         } else {
             OfStep::Fruitless
@@ -115,14 +116,6 @@ pub(super) fn for_steps(
     }
     let chosen = chosen.into_iter();
     Ok(chosen.map(|best| best.map(|(_, it)| it)).collect())
-}
-
-/// Whether an outcome is one after which the daemon had a record.
-pub(crate) fn left_a_result(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Executed | Outcome::Cached | Outcome::Joined
-    )
 }
 
 /// Chooses for a whole build.

@@ -12,9 +12,10 @@ use serde::Serialize;
 use solver::cachemap::Profile;
 
 use super::{Cause, Compared, Error, Reason, StepName, against, name};
-use crate::ledger::{BuildRow, Outcome, Reader};
+use crate::ledger::{BuildRow, Reader};
 use crate::report::Report;
 
+use super::causes::Key;
 use super::graph::{Graph, Step};
 
 /// Whether a step ran, and whether it is known why.
@@ -46,6 +47,8 @@ pub struct Answer {
     pub key_differs: Option<bool>,
     /// The reasons: root causes with the steps they are at.
     pub reasons: Vec<Cause>,
+    /// What is a cause only if the content of an input differs, which is not known.
+    pub possible: Vec<Cause>,
     /// There are more than are named.
     pub more: bool,
     /// Names of the steps from the first reason's step to this one.
@@ -124,18 +127,10 @@ pub(super) fn all(
     })
 }
 
-/// Whether an outcome is one that a record in the cache would have saved.
-fn ran(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Executed | Outcome::Failed | Outcome::Cancelled
-    )
-}
-
 /// The answer for a step of a build that can be compared with no other.
 pub(super) fn first(graph: &Graph, step: usize) -> Answer {
     let row = name(&graph.steps[step]);
-    let ran = ran(row.outcome);
+    let ran = row.outcome.has_run();
     let reason = Reason::FirstBuild {
         daemon: graph.build.daemon.clone(),
     };
@@ -154,6 +149,7 @@ pub(super) fn first(graph: &Graph, step: usize) -> Answer {
         } else {
             Vec::new()
         },
+        possible: Vec::new(),
         more: false,
         chain: Vec::new(),
         step: row,
@@ -179,16 +175,16 @@ pub(super) fn answer(compared: &Compared, place: usize) -> Answer {
     let row = name(step);
     let mut reasons: Vec<Cause> = Vec::new();
     let mut chain = Vec::new();
-    if difference.differs {
+    if difference.key == Key::Other {
         reasons.extend(difference.all.iter().map(|&number| compared.cause(number)));
         if let Some(&first) = difference.all.first() {
             chain = self::chain(compared, place, first);
         }
-    } else if ran(row.outcome) {
+    } else if row.outcome.has_run() && difference.key == Key::Same {
         reasons.push(at(no_record(compared, place), row.clone()));
     }
     let unknown = reasons.is_empty() || reasons.iter().any(|cause| cause.reason.is_unknown());
-    let status = match (ran(row.outcome), unknown) {
+    let status = match (row.outcome.has_run(), unknown) {
         (false, _) => Status::DidNotRun,
         (true, false) => Status::Explained,
         (true, true) => Status::Unknown,
@@ -198,8 +194,17 @@ pub(super) fn answer(compared: &Compared, place: usize) -> Answer {
         build: compared.after.build.id.clone(),
         against: Some(compared.before.build.id.clone()),
         before: compared.pairs.before[place].map(|pair| name(&compared.before.steps[pair])),
-        key_differs: Some(difference.differs),
+        key_differs: match difference.key {
+            Key::Same => Some(false),
+            Key::Perhaps => None,
+            Key::Other => Some(true),
+        },
         reasons,
+        possible: difference
+            .possible
+            .iter()
+            .map(|&number| compared.cause(number))
+            .collect(),
         more: difference.more,
         chain,
         step: row,
@@ -231,11 +236,11 @@ fn no_record(compared: &Compared, place: usize) -> Reason {
         ((Some(begin), Some(end)), Some(at)) => begin <= at && at < end,
         _ => false,
     };
-    if overlaps && ran(old.outcome) {
+    if overlaps && old.outcome.has_run() {
         return Reason::Concurrent { build };
     }
     match old.outcome {
-        outcome if against::left_a_result(outcome) => Reason::Evicted {
+        outcome if outcome.left_a_result() => Reason::Evicted {
             build,
             outcome: old.outcome,
             at_ms: old.times.1,

@@ -13,22 +13,29 @@
 //!
 //! A local directory has no key. Its files are causes of those steps that select them.
 //!
+//! Where content is a key and is not known, a difference below may end there (`causes/settle.rs`).
+//!
 //! A salt is the engine's key and depends on everything under the call. It is a cause only where
 //! a scope has another value, its time to live has passed, or nothing else explains it.
 //!
 //! The same change of circumstances (a variable that all commands of a chain have) is one cause.
 //! A step names at most [`CAUSES_PER_STEP_MAX`] causes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod edge;
+mod settle;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::change::{Change, changes};
 use super::files::{self, Differences};
-use super::graph::{Graph, Link};
+use super::graph::Graph;
 use super::pair::Pairs;
 use super::reason::Reason;
 use super::{role, scope};
 use crate::ledger::{Error, Reader, VertexKind};
+
+use settle::Parts;
 
 /// Causes that one step names; a step that has more says so.
 pub(super) const CAUSES_PER_STEP_MAX: usize = 256;
@@ -53,6 +60,18 @@ pub(super) enum At {
     After(usize),
 }
 
+/// Whether a step has the key that its pair had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    /// It has.
+    #[default]
+    Same,
+    /// It has, if the content of an input that is not known is the same.
+    Perhaps,
+    /// It has not.
+    Other,
+}
+
 /// How a step of the later build differs from its pair.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Difference {
@@ -60,10 +79,12 @@ pub(super) struct Difference {
     pub(super) own: Vec<u32>,
     /// Numbers of all causes, its own and those below, in order.
     pub(super) all: Arc<[u32]>,
+    /// Numbers of those that are causes only if the content of an input differs, which is not known.
+    pub(super) possible: Arc<[u32]>,
     /// Whether there are more than it names.
     pub(super) more: bool,
     /// Whether its key differs.
-    pub(super) differs: bool,
+    pub(super) key: Key,
 }
 
 /// What differs between two builds.
@@ -91,10 +112,14 @@ pub(super) fn find(
         causes: Causes::default(),
         trees: HashMap::new(),
         pure: Vec::with_capacity(after.steps.len()),
+        lost: false,
     };
     for step in 0..after.steps.len() {
         let pure = finder.is_pure(step);
         finder.pure.push(pure);
+    }
+    finder.lost = finder.has_lost_records();
+    for step in 0..after.steps.len() {
         let difference = finder.step(step)?;
         finder.causes.steps.push(difference);
     }
@@ -114,22 +139,21 @@ struct Finder<'a> {
     trees: HashMap<usize, Arc<Differences>>,
     /// By step: the canonical digest says everything.
     pure: Vec<bool>,
-}
-
-/// What an input contributes to the difference of a step.
-#[derive(Default)]
-struct Edge {
-    /// Its key differs.
-    differs: bool,
-    /// The causes.
-    causes: Vec<u32>,
-    /// There are more.
-    more: bool,
-    /// Causes of the step itself: an input that is another one.
-    own: Vec<u32>,
+    /// The daemon has lost records between the builds.
+    lost: bool,
 }
 
 impl Finder<'_> {
+    /// Whether a step ran whose key says the same as in the earlier build, which left a result.
+    fn has_lost_records(&self) -> bool {
+        let steps = self.after.steps.iter().zip(&self.pairs.before);
+        let pairs = steps.filter_map(|(b, pair)| Some((&self.before.steps[(*pair)?], b)));
+        pairs.zip(&self.pure).any(|((a, b), pure)| {
+            let same = *pure && a.canonical == b.canonical;
+            same && b.outcome.has_run() && a.outcome.left_a_result()
+        })
+    }
+
     fn is_pure(&self, step: usize) -> bool {
         let step = &self.after.steps[step];
         let named = matches!(
@@ -197,9 +221,7 @@ impl Finder<'_> {
         let all = below
             .iter()
             .flat_map(|&step| self.causes.steps[step].all.iter().copied());
-        let mut found = difference(Vec::new(), all.collect(), false);
-        found.differs = true;
-        found
+        difference(Vec::new(), all.collect(), false)
     }
 
     /// A local directory: its own options, and its files. Files become causes when they are used.
@@ -209,7 +231,7 @@ impl Finder<'_> {
         let equal = matches!(&*found, Differences::Known(changes) if changes.is_empty());
         self.trees.insert(j, found);
         Ok(Difference {
-            differs: !equal,
+            key: if equal { Key::Same } else { Key::Other },
             ..Difference::default()
         })
     }
@@ -225,239 +247,47 @@ impl Finder<'_> {
             let paired = |x, y| self.paired(x, y);
             role::inputs(before, i, after, j, &paired)
         };
-        let mut own = Vec::new();
-        let (mut below, mut more, mut differs) = (Vec::new(), false, !same_map);
-        let mut equal: HashSet<usize> = HashSet::new();
+        let mut parts = Parts::default();
+        if !same_map {
+            parts.key = Key::Other;
+        }
         for &(x, y) in &roles.shared {
             let edge = self.edge(j, (&a.inputs[x], &b.inputs[y]), y)?;
-            differs |= edge.differs;
-            more |= edge.more;
-            if !edge.differs {
-                equal.insert(y);
-            }
-            own.extend(edge.own);
-            below.extend(edge.causes);
+            parts.edges.push((y, edge));
         }
         for &(x, y) in &roles.alone {
-            differs = true;
-            own.extend(self.alone(i, j, (x, y)));
+            parts.key = Key::Other;
+            parts.own.extend(self.alone(i, j, (x, y)));
         }
         for Change { reason, input } in self.changes(i, j) {
-            let counts = match input {
-                Some(input) => !equal.contains(&input),
-                None => !same_map,
-            };
-            if counts {
-                own.push(self.cause(reason, At::After(j)));
+            match input {
+                None if same_map => {}
+                None => parts.own.push(self.cause(reason, At::After(j))),
+                Some(input) => {
+                    let edge = parts.edges.iter().position(|(y, _)| *y == input);
+                    let edge = edge.filter(|&edge| parts.edges[edge].1.key != Key::Same);
+                    if let Some(edge) = edge {
+                        let number = self.cause(reason, At::After(j));
+                        parts.edges[edge].1.own.push(number);
+                    }
+                }
             }
         }
         if self.pairs.moved.contains(&j) {
-            own.push(self.cause(Reason::StepMoved, At::After(j)));
-            differs = true;
+            parts.own.push(self.cause(Reason::StepMoved, At::After(j)));
+            parts.key = Key::Other;
         }
         if a.salts != b.salts {
-            let explained = !own.is_empty() || !below.is_empty();
-            for reason in scope::reasons((before, a), (after, b), explained) {
-                own.push(self.cause(reason, At::After(j)));
+            for reason in scope::reasons((before, a), (after, b), parts.explain()) {
+                parts.own.push(self.cause(reason, At::After(j)));
             }
         }
-        if !differs {
-            return Ok(Difference::default());
-        }
-        if own.is_empty() && below.is_empty() {
-            let missing = format!("which hidden or unrecorded part of `{}` differs", b.name);
-            own.push(self.cause(Reason::Unknown { missing }, At::After(j)));
-        }
-        Ok(difference(own, below, more))
+        Ok(self.settle(j, parts))
     }
 
     fn changes(&self, i: usize, j: usize) -> Vec<Change> {
         let paired = |x, y| self.paired(x, y);
         changes((self.before, i), (self.after, j), &paired)
-    }
-
-    /// An input that both steps have in the same role.
-    fn edge(&mut self, user: usize, (a, b): (&Link, &Link), input: usize) -> Result<Edge, Error> {
-        let by_content = b.content.is_some() && a.content.is_some();
-        let known = !a.contents.is_empty() && !b.contents.is_empty();
-        let shared = a.contents.intersection(&b.contents).next().is_some();
-        if by_content && known && shared {
-            return Ok(Edge::default());
-        }
-        let (Some(x), Some(y)) = (a.step, b.step) else {
-            let missing = "what an input is, which the ledger does not have".to_owned();
-            let own = vec![self.cause(Reason::Unknown { missing }, At::After(user))];
-            return Ok(Edge {
-                differs: true,
-                own,
-                ..Edge::default()
-            });
-        };
-        let local = self.after.steps[y].kind == VertexKind::Local;
-        if self.pairs.moved.contains(&user) && self.after.steps[user].primary() == Some(y) {
-            // At another place it is on another step, which is the same as saying that it moved.
-            let below = &self.causes.steps[y];
-            return Ok(Edge {
-                differs: true,
-                causes: below.all.to_vec(),
-                more: below.more,
-                own: Vec::new(),
-            });
-        }
-        if !self.paired(x, y) || self.pairs.moved.contains(&y) {
-            return Ok(self.walk(user, input, (Some(x), Some(y))));
-        }
-        if local {
-            return self.directory(user, input, y, (by_content, known));
-        }
-        let below = &self.causes.steps[y];
-        if below.differs {
-            return Ok(Edge {
-                differs: true,
-                causes: below.all.to_vec(),
-                more: below.more,
-                own: Vec::new(),
-            });
-        }
-        if a.output != b.output {
-            let name =
-                |output: u64| Some(format!("output {output} of `{}`", self.after.steps[y].name));
-            let (from, to) = (name(a.output), name(b.output));
-            let reason = Reason::Rewired {
-                input: self.role(user, input),
-                from,
-                to,
-            };
-            let own = vec![self.cause(reason, At::After(user))];
-            return Ok(Edge {
-                differs: true,
-                own,
-                ..Edge::default()
-            });
-        }
-        // Another part of the same tree; what part, is a change of the operation.
-        Ok(Edge {
-            differs: a.selector != b.selector || by_content && known && !shared,
-            ..Edge::default()
-        })
-    }
-
-    /// An input from a local directory that is the same in both builds but for its files.
-    fn directory(
-        &mut self,
-        user: usize,
-        input: usize,
-        local: usize,
-        (by_content, known): (bool, bool),
-    ) -> Result<Edge, Error> {
-        let source = directory_name(self.after, local);
-        if !by_content {
-            let own = vec![self.cause(Reason::SessionKeyed { source }, At::After(user))];
-            return Ok(Edge {
-                differs: true,
-                own,
-                ..Edge::default()
-            });
-        }
-        let found = self.trees.get(&local).map(Arc::clone);
-        let reasons = match found.as_deref() {
-            Some(Differences::Known(changes)) => {
-                files::reasons(&source, changes, (self.after, user, input), known)
-            }
-            Some(Differences::Missing(build)) => vec![Reason::Unknown {
-                missing: format!("the files of {source} in the {build} build"),
-            }],
-            None => Vec::new(),
-        };
-        let mut causes = Vec::new();
-        for reason in reasons {
-            let number = self.cause(reason, At::After(local));
-            causes.push(number);
-        }
-        let held = &mut self.causes.steps[local];
-        let all: BTreeSet<u32> = held.own.iter().chain(&causes).copied().collect();
-        held.own = all.iter().copied().collect();
-        held.all = held.own.clone().into();
-        let differs = !causes.is_empty() || known;
-        Ok(Edge {
-            differs,
-            causes,
-            ..Edge::default()
-        })
-    }
-
-    /// An input that only one of the steps has in a role.
-    fn alone(&mut self, i: usize, j: usize, (x, y): (Option<usize>, Option<usize>)) -> Vec<u32> {
-        let (a, b) = (&self.before.steps[i], &self.after.steps[j]);
-        let x = x.and_then(|x| a.inputs[x].step);
-        let from = y.and_then(|y| b.inputs[y].step);
-        if b.body("merge").is_none() {
-            let edge = self.walk(j, y.unwrap_or(0), (x, from));
-            return edge.own.into_iter().chain(edge.causes).collect();
-        }
-        let reason = Reason::Rewired {
-            input: "what is merged".to_owned(),
-            from: x.map(|x| self.before.steps[x].name.clone()),
-            to: from.map(|y| self.after.steps[y].name.clone()),
-        };
-        vec![self.cause(reason, At::After(j))]
-    }
-
-    /// Walks down from two steps that are no pair to the next that are.
-    fn walk(&mut self, user: usize, input: usize, from: (Option<usize>, Option<usize>)) -> Edge {
-        let (mut x, mut y) = from;
-        let mut causes = Vec::new();
-        while let Some(step) = y {
-            let reason = match self.pairs.before[step] {
-                None => Reason::StepAdded,
-                Some(_) if self.pairs.moved.contains(&step) => Reason::StepMoved,
-                Some(_) => break,
-            };
-            causes.push(self.cause(reason, At::After(step)));
-            y = self.after.steps[step].primary();
-        }
-        while let Some(step) = x {
-            match self.pairs.after[step] {
-                None => causes.push(self.cause(Reason::StepRemoved, At::Before(step))),
-                Some(pair) if self.pairs.moved.contains(&pair) => {
-                    causes.push(self.cause(Reason::StepMoved, At::After(pair)));
-                }
-                Some(_) => break,
-            }
-            x = self.before.steps[step].primary();
-        }
-        let mut edge = Edge {
-            differs: true,
-            causes,
-            ..Edge::default()
-        };
-        match (x, y) {
-            (None, None) => {}
-            (Some(x), Some(y)) if self.paired(x, y) => {
-                let below = &self.causes.steps[y];
-                edge.causes.extend(below.all.iter());
-                edge.more = below.more;
-            }
-            (x, y) => {
-                let from = x.map(|x| self.before.steps[x].name.clone());
-                let to = y.map(|y| self.after.steps[y].name.clone());
-                let input = self.role(user, input);
-                edge.own
-                    .push(self.cause(Reason::Rewired { input, from, to }, At::After(user)));
-            }
-        }
-        edge
-    }
-
-    /// What an input is to a step, in words.
-    fn role(&self, user: usize, input: usize) -> String {
-        let step = &self.after.steps[user];
-        let mounts = step.body("exec").and_then(|exec| exec["mounts"].as_array());
-        let mut mounts = mounts.into_iter().flatten();
-        match mounts.find(|mount| super::exec::input(mount) == Some(input)) {
-            Some(mount) => format!("what is mounted at {}", super::change::text(&mount["dest"])),
-            None => format!("input {input}"),
-        }
     }
 
     /// Steps that were added or removed at the end of a chain, which nobody uses.
@@ -469,9 +299,7 @@ impl Finder<'_> {
                 let edge = self.walk(j, 0, (i, Some(j)));
                 let below = self.causes.steps[j].all.to_vec();
                 let causes = edge.causes.into_iter().chain(below).collect();
-                let mut found = difference(Vec::new(), causes, edge.more);
-                found.differs = true;
-                self.causes.steps[j] = found;
+                self.causes.steps[j] = difference(Vec::new(), causes, edge.more);
             }
         }
         for i in self.before.terminals() {
@@ -521,20 +349,9 @@ impl Finder<'_> {
             let user = of_user.map(|user| self.causes.steps[user].own.clone());
             let all = self.causes.steps[j].all.to_vec();
             let all = all.into_iter().chain(user.into_iter().flatten()).collect();
-            let mut found = difference(own, all, self.causes.steps[j].more);
-            found.differs = true;
-            self.causes.steps[j] = found;
+            self.causes.steps[j] = difference(own, all, self.causes.steps[j].more);
         }
     }
-}
-
-/// The name of a local directory.
-pub(super) fn directory_name(graph: &Graph, step: usize) -> String {
-    let step = &graph.steps[step];
-    let identifier = step.fields.pointer("/source/identifier");
-    let name = identifier.and_then(serde_json::Value::as_str);
-    let name = name.unwrap_or(&step.name);
-    name.strip_prefix("local://").unwrap_or(name).to_owned()
 }
 
 /// A difference of these causes.
@@ -545,6 +362,7 @@ fn difference(own: Vec<u32>, below: Vec<u32>, more: bool) -> Difference {
         more: more || all.len() > CAUSES_PER_STEP_MAX,
         all: all.into_iter().take(CAUSES_PER_STEP_MAX).collect(),
         own: own.into_iter().collect(),
-        differs: true,
+        possible: Arc::default(),
+        key: Key::Other,
     }
 }

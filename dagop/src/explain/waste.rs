@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{Cause, Compared, Error, StepName, name};
 use crate::ledger::{Outcome, Reader};
 
+use super::causes::Key;
 use super::graph::Graph;
 
 /// A step that made again what was there.
@@ -65,7 +66,7 @@ fn step(compared: &Compared, place: usize, waste: &mut Waste) {
     let Some(pair) = compared.pairs.before[place] else {
         return;
     };
-    if !difference.differs || step.outcome != Outcome::Executed {
+    if difference.key != Key::Other || step.outcome != Outcome::Executed {
         return;
     }
     let (old, new) = (&compared.before.steps[pair].layers, &step.layers);

@@ -74,6 +74,18 @@ words! {
     }
 }
 
+impl Outcome {
+    /// Whether a vertex did what a record in the cache would have saved it.
+    pub fn has_run(self) -> bool {
+        matches!(self, Self::Executed | Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether the daemon has a record of a vertex when this became of it.
+    pub fn left_a_result(self) -> bool {
+        matches!(self, Self::Executed | Self::Cached | Self::Joined)
+    }
+}
+
 words! {
     /// What a call is to the daemon.
     DagOpKind {

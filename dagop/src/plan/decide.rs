@@ -12,7 +12,6 @@ use super::graph::{Graph, Step};
 use super::held::{Maker, Store};
 use super::same::{Relation, Same};
 use super::{Reason, Verdict};
-use crate::explain;
 use crate::ledger::{Outcome, VertexKind};
 
 /// Whether something asks for an output.
@@ -228,7 +227,7 @@ impl Decider<'_> {
             let mut like = relation.like(position);
             like.any(|(step, same)| {
                 let outcome = earlier.steps[step].outcome;
-                same == Same::Yes && explain::left_a_result(outcome)
+                same == Same::Yes && outcome.left_a_result()
             })
         })
     }

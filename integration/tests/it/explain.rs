@@ -2,7 +2,7 @@
 //! shapes and recorded through the ledger; and reasons that no edit makes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
 };
 
@@ -11,9 +11,10 @@ use solver::llb::{Constraints, Definition, exec::Exec};
 
 use crate::{
     explain_draft::Draft,
-    explain_edits::{self, Edit, Site},
+    explain_edits::{self, Edit},
     explain_pipelines::{Context, SHAPES, pipeline},
-    explain_record::{Book, DAEMON, Daemon, Fate, RAN},
+    explain_record::{Book, DAEMON, Daemon, EDITED, Fate, RAN},
+    explain_world::World,
     predict_world::Dice,
 };
 
@@ -30,27 +31,18 @@ fn edited(
     edits: &[Edit],
     seed: u64,
 ) -> Option<(Comparison, Vec<Reason>)> {
-    let context = Context::new();
-    let before = pipeline(shape, "session one");
+    let (world, context) = (World::invented(), Context::new());
+    let before = pipeline(&world, shape, "session one");
     let before = book.record(&before, &context.locals(), &DAEMON, RAN);
-    let mut draft = Draft::new(&pipeline(shape, "session two"));
-    let (mut dice, mut touched) = (Dice::new(seed), HashSet::new());
-    let mut expected = Vec::new();
-    for (_, edit) in edits {
-        expected.push(edit(&mut Site {
-            draft: &mut draft,
-            context: context.path(),
-            dice: &mut dice,
-            touched: &mut touched,
-        })?);
-    }
-    let after = book.record(&draft.definition(), &context.locals(), &DAEMON, RAN);
+    let after = pipeline(&world, shape, "session two");
+    let (after, expected) = explain_edits::apply(edits, &world, &after, &context, seed)?;
+    let after = book.record(&after, &context.locals(), &DAEMON, EDITED);
     let found = explain::compare(&book.reader(), &before, &after).unwrap();
     Some((found, expected))
 }
 
 /// A reason without what an edit cannot know.
-fn known(reason: &Reason) -> Reason {
+pub(crate) fn known(reason: &Reason) -> Reason {
     match reason.clone() {
         Reason::FileContent { source, path, .. } => Reason::FileContent {
             source,
@@ -63,7 +55,7 @@ fn known(reason: &Reason) -> Reason {
 }
 
 /// Whether the causes are those that were made, each as often.
-fn agrees(found: &Comparison, expected: &[Reason]) -> bool {
+pub(crate) fn agrees(found: &Comparison, expected: &[Reason]) -> bool {
     let mut causes: Vec<Reason> = found.causes.iter().map(|c| known(&c.reason)).collect();
     let mut expected: Vec<Reason> = expected.iter().map(known).collect();
     causes.sort();
@@ -183,7 +175,12 @@ fn several_edits_are_as_many_causes() {
 fn again(first: (&Daemon, Fate), second: (&Daemon, Fate)) -> BTreeSet<Reason> {
     let (book, context) = (Book::new(), Context::new());
     let build = |session: &str, (daemon, fate): (&Daemon, Fate)| {
-        book.record(&pipeline("chain", session), &context.locals(), daemon, fate)
+        book.record(
+            &pipeline(&World::invented(), "chain", session),
+            &context.locals(),
+            daemon,
+            fate,
+        )
     };
     build("one", first);
     let after = build("two", second);
@@ -278,7 +275,12 @@ fn an_upgraded_daemon_computes_other_keys() {
 #[test]
 fn the_first_build_has_nothing_to_compare_with() {
     let (book, context) = (Book::new(), Context::new());
-    let build = book.record(&pipeline("merge", "s"), &context.locals(), &DAEMON, RAN);
+    let build = book.record(
+        &pipeline(&World::invented(), "merge", "s"),
+        &context.locals(),
+        &DAEMON,
+        RAN,
+    );
     let answers = explain::why(&book.reader(), &build, "step use", None).unwrap();
     assert!(matches!(
         answers[0].reasons[0].reason,
@@ -292,7 +294,7 @@ fn the_first_build_has_nothing_to_compare_with() {
 #[test]
 fn an_older_build_with_the_same_key_explains_more_than_the_last_one() {
     let (book, context) = (Book::new(), Context::new());
-    let original = |session: &str| pipeline("chain", session);
+    let original = |session: &str| pipeline(&World::invented(), "chain", session);
     let record = |definition, fate| book.record(&definition, &context.locals(), &DAEMON, fate);
     let oldest = record(original("one"), RAN);
     let mut draft = Draft::new(&original("two"));
@@ -320,8 +322,18 @@ fn an_older_build_with_the_same_key_explains_more_than_the_last_one() {
 fn files_that_are_not_recorded_are_unknown_and_not_guessed() {
     let (book, context) = (Book::new(), Context::new());
     let nothing = BTreeMap::new();
-    let before = book.record(&pipeline("chain", "one"), &nothing, &DAEMON, RAN);
-    let after = book.record(&pipeline("chain", "two"), &context.locals(), &DAEMON, LATER);
+    let before = book.record(
+        &pipeline(&World::invented(), "chain", "one"),
+        &nothing,
+        &DAEMON,
+        RAN,
+    );
+    let after = book.record(
+        &pipeline(&World::invented(), "chain", "two"),
+        &context.locals(),
+        &DAEMON,
+        EDITED,
+    );
     let found = explain::compare(&book.reader(), &before, &after).unwrap();
     let reasons: Vec<_> = found
         .causes
@@ -334,8 +346,14 @@ fn files_that_are_not_recorded_are_unknown_and_not_guessed() {
 #[test]
 fn many_files_are_named_up_to_a_bound() {
     let (book, context) = (Book::new(), Context::new());
-    let record =
-        |session: &str| book.record(&pipeline("chain", session), &context.locals(), &DAEMON, RAN);
+    let record = |session: &str| {
+        book.record(
+            &pipeline(&World::invented(), "chain", session),
+            &context.locals(),
+            &DAEMON,
+            RAN,
+        )
+    };
     let before = record("one");
     for number in 0..37 {
         std::fs::write(context.path().join(format!("src/new{number:02}.c")), "").unwrap();

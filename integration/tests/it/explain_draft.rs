@@ -1,14 +1,17 @@
 //! A graph that can be edited: operations whose inputs are positions, not digests.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use prost::Message as _;
 use proto::{gowire, pb};
 use solver::{Digest, llb::Definition};
 
-/// An operation with the positions and outputs of its inputs.
+/// An operation with the positions and outputs of its inputs, and what accompanies it.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) op: pb::Op,
+    pub(crate) metadata: pb::OpMetadata,
     pub(crate) inputs: Vec<(usize, i64)>,
 }
 
@@ -23,7 +26,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     pub(crate) fn new(definition: &Definition) -> Self {
-        let mut places = std::collections::HashMap::new();
+        let mut places = HashMap::new();
         let mut nodes = Vec::new();
         let definition = definition.to_pb();
         for bytes in &definition.def {
@@ -37,8 +40,14 @@ impl Draft {
                 .iter()
                 .map(|i| (places[&i.digest], i.index))
                 .collect();
-            places.insert(Digest::sha256(bytes).to_string(), nodes.len());
-            nodes.push(Node { op, inputs });
+            let digest = Digest::sha256(bytes).to_string();
+            let metadata = definition.metadata.get(&digest).cloned();
+            places.insert(digest, nodes.len());
+            nodes.push(Node {
+                op,
+                metadata: metadata.unwrap_or_default(),
+                inputs,
+            });
         }
         let result = nodes.len() - 1;
         Self { nodes, result }
@@ -48,6 +57,7 @@ impl Draft {
     pub(crate) fn definition(&self) -> Definition {
         let mut digests: Vec<Option<String>> = vec![None; self.nodes.len()];
         let mut def = Vec::new();
+        let mut metadata = HashMap::new();
         let mut stack = vec![self.result];
         while let Some(&place) = stack.last() {
             let node = &self.nodes[place];
@@ -67,7 +77,9 @@ impl Draft {
                 let mut op = node.op.clone();
                 op.inputs = inputs(&node.inputs, &digests);
                 let bytes = Bytes::from(gowire::encode(&op));
-                digests[place] = Some(Digest::sha256(&bytes).to_string());
+                let digest = Digest::sha256(&bytes).to_string();
+                metadata.insert(digest.clone(), node.metadata.clone());
+                digests[place] = Some(digest);
                 def.push(bytes);
             } else {
                 stack.extend(missing);
@@ -81,6 +93,7 @@ impl Draft {
         def.push(Bytes::from(gowire::encode(&terminal)));
         let definition = pb::Definition {
             def,
+            metadata: metadata.into_iter().collect(),
             ..pb::Definition::default()
         };
         Definition::from_pb(definition).unwrap()

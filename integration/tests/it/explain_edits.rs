@@ -5,15 +5,19 @@ use std::{collections::HashSet, path::Path};
 
 use dagop::explain::{Reason, Setting};
 use proto::pb::{self, file_action::Action};
+use solver::llb::Definition;
 
 use crate::{
     explain_draft::Draft,
     explain_edits_graph::{graphs, local_files, sources},
+    explain_pipelines::Context,
+    explain_world::World,
     predict_world::Dice,
 };
 
 /// What an edit works on.
 pub(crate) struct Site<'a> {
+    pub(crate) world: &'a World,
     pub(crate) draft: &'a mut Draft,
     pub(crate) context: &'a Path,
     pub(crate) dice: &'a mut Dice,
@@ -44,11 +48,11 @@ impl Site<'_> {
         Some(self.draft.exec(place))
     }
 
-    fn meta(&mut self) -> Option<&mut pb::Meta> {
+    pub(crate) fn meta(&mut self) -> Option<&mut pb::Meta> {
         self.exec()?.meta.as_mut()
     }
 
-    fn mount(&mut self, target: &str) -> Option<&mut pb::Mount> {
+    pub(crate) fn mount(&mut self, target: &str) -> Option<&mut pb::Mount> {
         self.exec()?
             .mounts
             .iter_mut()
@@ -146,6 +150,29 @@ fn by_id(user: u32, group: u32) -> Option<pb::ChownOpt> {
         user: one(user),
         group: one(group),
     })
+}
+
+/// A graph after some edits, and the reasons that they are; none if one of them has no place.
+pub(crate) fn apply(
+    edits: &[Edit],
+    world: &World,
+    graph: &Definition,
+    context: &Context,
+    seed: u64,
+) -> Option<(Definition, Vec<Reason>)> {
+    let mut draft = Draft::new(graph);
+    let (mut dice, mut touched) = (Dice::new(seed), HashSet::new());
+    let mut expected = Vec::new();
+    for (_, edit) in edits {
+        expected.push(edit(&mut Site {
+            world,
+            draft: &mut draft,
+            context: context.path(),
+            dice: &mut dice,
+            touched: &mut touched,
+        })?);
+    }
+    Some((draft.definition(), expected))
 }
 
 /// All kinds.
@@ -328,9 +355,9 @@ fn mounts() -> Vec<Edit> {
             site.mount("/run/token")?.secret_opt.as_mut()?.id = "other".to_owned();
             mount("/run/token", "id", Some("token"), Some("other"))
         }),
-        ("optional agent", |site| {
-            site.mount("/run/agent")?.ssh_opt.as_mut()?.optional = true;
-            mount("/run/agent", "optional", None, Some("true"))
+        ("required agent", |site| {
+            site.mount("/run/agent")?.ssh_opt.as_mut()?.optional = false;
+            mount("/run/agent", "optional", Some("true"), None)
         }),
         ("read-only mount", |site| {
             site.mount("/data")?.readonly = false;

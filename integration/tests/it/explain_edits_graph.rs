@@ -16,31 +16,34 @@ use crate::{
 };
 
 pub(crate) fn sources() -> Vec<Edit> {
+    fn identifier(reference: &str) -> String {
+        format!("docker-image://{reference}")
+    }
     vec![
         ("digest of an image", |site| {
-            let source = site.source("docker-image://docker.io/library/base")?;
-            let (name, from) = source.identifier.rsplit_once('@')?;
-            let (name, from) = (name.to_owned(), from.to_owned());
-            let to = format!("sha256:{}", "9".repeat(64));
-            source.identifier = format!("{name}@{to}");
-            let image = name.trim_start_matches("docker-image://").to_owned();
-            Some(Reason::ImageMoved { image, from, to })
+            let world = site.world;
+            let source = site.source(&identifier(&world.images["base"]))?;
+            let (image, from) = world.images["base"].rsplit_once('@')?;
+            let (_, to) = world.images["base again"].rsplit_once('@')?;
+            source.identifier = identifier(&world.images["base again"]);
+            Some(Reason::ImageMoved {
+                image: image.to_owned(),
+                from: from.to_owned(),
+                to: to.to_owned(),
+            })
         }),
         ("another image", |site| {
-            let source = site.source("docker-image://docker.io/library/base")?;
-            let from = source.identifier.clone();
-            let to = format!(
-                "docker-image://docker.io/library/new:2@sha256:{}",
-                "8".repeat(64)
-            );
-            source.identifier.clone_from(&to);
+            let world = site.world;
+            let source = site.source(&identifier(&world.images["base"]))?;
+            let to = identifier(&world.images["new"]);
+            let from = std::mem::replace(&mut source.identifier, to.clone());
             Some(Reason::Source { from, to })
         }),
         ("commit", |site| {
+            let to = site.world.commits[1].clone();
             let source = site.source("git://")?;
             let (repository, from) = source.identifier.split_once('#')?;
             let (repository, from) = (repository.to_owned(), from.to_owned());
-            let to = "b".repeat(40);
             source.identifier = format!("{repository}#{to}");
             let repository = repository.trim_start_matches("git://").to_owned();
             Some(Reason::Commit {
@@ -50,8 +53,10 @@ pub(crate) fn sources() -> Vec<Edit> {
             })
         }),
         ("checksum of a download", |site| {
-            let source = site.source("https://")?;
-            let to = format!("sha256:{}", "6".repeat(64));
+            let world = site.world;
+            let source = site.source(&world.download)?;
+            world.serve_download(1);
+            let to = world.checksums[1].to_string();
             let from = source
                 .attrs
                 .insert("http.checksum".to_owned(), to.clone())?;
@@ -123,6 +128,7 @@ pub(crate) fn graphs() -> Vec<Edit> {
             site.touched.insert(new);
             site.draft.nodes.push(Node {
                 op,
+                metadata: pb::OpMetadata::default(),
                 inputs: vec![(place, 0)],
             });
             site.draft.reroute(place, new, new);

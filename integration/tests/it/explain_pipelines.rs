@@ -17,6 +17,8 @@ use solver::llb::{
 };
 use tempfile::TempDir;
 
+use crate::explain_world::World;
+
 /// Name of the local directory of every pipeline.
 pub(crate) const LOCAL: &str = "/ctx";
 
@@ -57,59 +59,64 @@ impl Context {
 }
 
 /// A pipeline; `session` is noise that differs in every build.
-pub(crate) fn pipeline(shape: &str, session: &str) -> Definition {
-    let base = image("base", '1');
+pub(crate) fn pipeline(world: &World, shape: &str, session: &str) -> Definition {
+    let base = image(world, "base");
     let files = files(Some(base.clone()), "app");
     let context = context(files.clone(), session);
     let result = match shape {
         "chain" => {
-            let first = exec(Some(context), "configure", None);
-            let second = exec(Some(first), "make", None);
-            exec(Some(second), "test", None)
+            let first = exec(world, Some(context), "configure", None);
+            let second = exec(world, Some(first), "make", None);
+            exec(world, Some(second), "test", None)
         }
         "stages" => {
-            let built = exec(Some(context), "make", None);
-            let small = self::files(Some(image("small", '2')), "small");
-            let small = exec(Some(small), "prepare", None);
+            let built = exec(world, Some(context), "make", None);
+            let small = self::files(Some(image(world, "small")), "small");
+            let small = exec(world, Some(small), "prepare", None);
             let copy = FileOp::new(Some(small)).copy(built, "/out/app", "/bin/app", plain());
-            exec(Some(copy.build(named("install")).unwrap()), "verify", None)
+            exec(
+                world,
+                Some(copy.build(named("install")).unwrap()),
+                "verify",
+                None,
+            )
         }
         "context" => {
-            let tools = exec(Some(files), "tools", None);
+            let tools = exec(world, Some(files), "tools", None);
             let source = self::context(tools, session);
-            exec(Some(source), "compile", None)
+            exec(world, Some(source), "compile", None)
         }
         "merge" => {
-            let left = exec(Some(files), "left", None);
-            let right = exec(Some(context), "right", None);
+            let left = exec(world, Some(files), "left", None);
+            let right = exec(world, Some(context), "right", None);
             let merged = llb::merge(&[Some(left), Some(right)], named("merge")).unwrap();
-            exec(Some(merged), "use", None)
+            exec(world, Some(merged), "use", None)
         }
         "diamond" => {
-            let top = exec(Some(context), "split", None);
-            let left = exec(Some(top.clone()), "left", None);
-            let right = exec(Some(top), "right", None);
-            exec(Some(left), "join", Some(right))
+            let top = exec(world, Some(context), "split", None);
+            let left = exec(world, Some(top.clone()), "left", None);
+            let right = exec(world, Some(top), "right", None);
+            exec(world, Some(left), "join", Some(right))
         }
         _ => {
-            let lib = exec(Some(files), "library", None);
-            exec(Some(context), "program", Some(lib))
+            let lib = exec(world, Some(files), "library", None);
+            exec(world, Some(context), "program", Some(lib))
         }
     };
     // Two commands in a row, and sources that only a copy uses, in every pipeline.
-    let result = exec(Some(result), "polish", None);
-    let result = exec(Some(result), "shine", None);
+    let result = exec(world, Some(result), "polish", None);
+    let result = exec(world, Some(result), "shine", None);
     let git = source::git(
-        "https://example.com/repo.git",
+        &world.repository,
         GitOptions {
-            reference: Some("a".repeat(40)),
+            reference: Some(world.commits[0].clone()),
             ..GitOptions::default()
         },
     );
     let file = source::http(
-        "https://example.com/file.tar",
+        &world.download,
         HttpOptions {
-            checksum: Some(digest('7')),
+            checksum: Some(world.checksums[0].clone()),
             ..HttpOptions::default()
         },
     );
@@ -117,7 +124,7 @@ pub(crate) fn pipeline(shape: &str, session: &str) -> Definition {
         .copy(git.unwrap(), "/", "/repo", plain())
         .copy(file.unwrap(), "/file.tar", "/file.tar", plain());
     let result = copies.build(named("fetched")).unwrap();
-    let result = exec(Some(result), "finish", None);
+    let result = exec(world, Some(result), "finish", None);
     Definition::marshal(Some(&result), &Constraints::default())
 }
 
@@ -125,15 +132,8 @@ fn named(name: &str) -> Constraints {
     Constraints::default().named(name)
 }
 
-fn digest(digit: char) -> solver::Digest {
-    format!("sha256:{}", digit.to_string().repeat(64))
-        .parse()
-        .unwrap()
-}
-
-fn image(name: &str, digit: char) -> Output {
-    let reference = format!("docker.io/library/{name}:1@{}", digest(digit));
-    source::image(&reference, ImageOptions::default()).unwrap()
+fn image(world: &World, name: &str) -> Output {
+    source::image(&world.images[name], ImageOptions::default()).unwrap()
 }
 
 fn plain() -> CopyOptions {
@@ -182,9 +182,9 @@ fn context(base: Output, session: &str) -> Output {
 }
 
 /// A command with everything that a command can have.
-fn exec(root: Option<Output>, word: &str, more: Option<Output>) -> Output {
+fn exec(world: &World, root: Option<Output>, word: &str, more: Option<Output>) -> Output {
     let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-    let data = image("data", '3');
+    let data = image(world, "data");
     let exec = Exec::new(root, ["/bin/step", word, "--flag", "--level=3"])
         .env("PATH", "/bin")
         .env("STEP", word)
@@ -204,7 +204,7 @@ fn exec(root: Option<Output>, word: &str, more: Option<Output>) -> Output {
         .mount(Mount::tmpfs("/scratch", 1 << 20))
         .secret(Secret::file("token", "/run/token").owned(1, 1, 0o400))
         .secret(Secret::env("key", "KEY"))
-        .ssh_agent(SshAgent::new("default").target("/run/agent"))
+        .ssh_agent(SshAgent::new("default").target("/run/agent").optional())
         .constraints(named(&format!("step {word}")));
     exec.build().unwrap().root().unwrap().clone()
 }

@@ -1,22 +1,23 @@
 //! Records builds in a ledger without a daemon: the events, operations and facts that a build
 //! sends, for a graph that is given. Outcomes are made up; keys, contents and listings are not.
+//! `explain_lab.rs` records what a real daemon does in the same way.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use dagop::{
     event::{self, Event, PlannedVertex},
-    ledger::{self, DagOpKind, Facts, HashedTree, Ledger, Reader, VertexKind},
+    join,
+    ledger::{self, DagOpKind, Facts, HashedTree, Ledger, Limits, Reader, Recorder},
 };
-use proto::pb;
 use snapshots::context;
 use solver::{
-    cachemap::{self, Profile},
+    cachemap::Profile,
     llb::{self, Definition, Vertex},
-    predict::{Content, Known, predict},
+    predict::{Known, predict},
 };
 use tempfile::TempDir;
 
@@ -38,6 +39,8 @@ pub(crate) const DAEMON: Daemon = Daemon {
 pub(crate) struct Fate {
     pub(crate) cached: bool,
     pub(crate) not_needed: bool,
+    /// What was recorded before, and has no local directory below it, is in the cache.
+    pub(crate) repeats: bool,
     pub(crate) started: u64,
     pub(crate) completed: u64,
 }
@@ -46,12 +49,31 @@ pub(crate) struct Fate {
 pub(crate) const RAN: Fate = Fate {
     cached: false,
     not_needed: false,
+    repeats: false,
     started: 1000,
     completed: 2000,
 };
 
+/// No build is ever dropped.
+const LIMITS: Limits = Limits {
+    builds_max: u32::MAX,
+    calls_per_build_max: 1 << 16,
+    vertices_per_build_max: 1 << 16,
+    bytes_max: u64::MAX >> 1,
+    listing_bytes_max: u64::MAX >> 1,
+};
+
+/// Ran where the daemon cannot have had a record.
+pub(crate) const EDITED: Fate = Fate {
+    repeats: true,
+    started: 5000,
+    completed: 6000,
+    ..RAN
+};
+
 /// A ledger of its own.
 pub(crate) struct Book {
+    recorded: Mutex<HashSet<String>>,
     folder: TempDir,
     ledger: Ledger,
     runtime: tokio::runtime::Runtime,
@@ -61,8 +83,9 @@ impl Book {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self {
-            ledger: Ledger::start(ledger::path_in(folder.path())),
+            ledger: Ledger::start_with(ledger::path_in(folder.path()), LIMITS),
             folder,
+            recorded: Mutex::default(),
             runtime: tokio::runtime::Builder::new_current_thread()
                 .build()
                 .unwrap(),
@@ -81,13 +104,40 @@ impl Book {
         daemon: &Daemon,
         fate: Fate,
     ) -> String {
+        let vertices = vertices(definition);
+        let recorder = self.begin((daemon.address, daemon.version), &vertices, fate.started);
+        for vertex in &vertices {
+            let mut recorded = self.recorded.lock().unwrap();
+            let known = !recorded.insert(vertex.digest().to_string());
+            recorder.observe(&Event::Vertex(event::VertexUpdate {
+                digest: vertex.digest().to_string(),
+                name: vertex.name(),
+                started_ms: Some(fate.started),
+                completed_ms: Some(fate.completed),
+                cached: fate.cached || fate.repeats && known,
+                not_needed: fate.not_needed,
+                error: None,
+            }));
+        }
+        recorder.add(facts(definition, &vertices, locals));
+        self.runtime
+            .block_on(end(recorder, event::BuildEnd::Succeeded, fate.completed))
+    }
+
+    /// Begins to record a build of these vertices on a daemon with an address and a version.
+    pub(crate) fn begin(
+        &self,
+        daemon: (&str, &str),
+        vertices: &[Arc<Vertex>],
+        at_ms: u64,
+    ) -> Recorder {
         let recorder = self.ledger.record();
         recorder.observe(&Event::BuildStarted(event::BuildStarted {
             build: recorder.build().to_owned(),
-            daemon: daemon.address.to_owned(),
-            daemon_version: daemon.version.to_owned(),
+            daemon: daemon.0.to_owned(),
+            daemon_version: daemon.1.to_owned(),
             daemon_ref: None,
-            at_ms: fate.started,
+            at_ms,
         }));
         recorder.observe(&Event::CallStarted(event::CallStarted {
             call: 1,
@@ -97,65 +147,34 @@ impl Book {
             call_key: "blake3:01".to_owned(),
             scopes: Vec::new(),
             storage_key: "blake3:01".to_owned(),
-            at_ms: fate.started,
+            at_ms,
         }));
-        let vertices = vertices(definition);
         recorder.observe(&Event::Lowered(event::Lowered {
             call: 1,
             kind: DagOpKind::Fs,
-            vertices: vertices.iter().map(planned).collect(),
+            vertices: vertices.iter().map(PlannedVertex::new).collect(),
         }));
-        for vertex in &vertices {
-            recorder.observe(&Event::Vertex(event::VertexUpdate {
-                digest: vertex.digest().to_string(),
-                name: vertex.name(),
-                started_ms: Some(fate.started),
-                completed_ms: Some(fate.completed),
-                cached: fate.cached,
-                not_needed: fate.not_needed,
-                error: None,
-            }));
-        }
-        recorder.add(facts(definition, &vertices, locals));
-        recorder.observe(&Event::BuildFinished(event::BuildFinished {
-            end: event::BuildEnd::Succeeded,
-            at_ms: fate.completed,
-        }));
-        let report = self.runtime.block_on(recorder.finish());
-        assert_eq!(report.notices, Vec::<String>::new());
-        report.build.id
+        recorder
     }
 }
 
-fn vertices(definition: &Definition) -> Vec<Arc<Vertex>> {
+/// Ends the record of a build; its id.
+pub(crate) async fn end(recorder: Recorder, end: event::BuildEnd, at_ms: u64) -> String {
+    recorder.observe(&Event::BuildFinished(event::BuildFinished { end, at_ms }));
+    let report = recorder.finish().await;
+    assert_eq!(report.notices, Vec::<String>::new());
+    report.build.id
+}
+
+/// All vertices of a graph.
+pub(crate) fn vertices(definition: &Definition) -> Vec<Arc<Vertex>> {
     let output = definition.output().unwrap().unwrap();
     llb::vertices(&output)
 }
 
-fn planned(vertex: &Arc<Vertex>) -> PlannedVertex {
-    PlannedVertex {
-        raw: vertex.digest().to_string(),
-        canonical: vertex.canonical().to_string(),
-        name: vertex.name(),
-        kind: kind(vertex),
-        predicted_cache_map: cachemap::digest(vertex).map(|digest| digest.to_string()),
-        operation: Some(event::Operation(Arc::clone(vertex))),
-    }
-}
-
-fn kind(vertex: &Vertex) -> VertexKind {
-    match &vertex.op().op {
-        Some(pb::op::Op::Exec(_)) => VertexKind::Exec,
-        Some(pb::op::Op::File(_)) => VertexKind::File,
-        Some(pb::op::Op::Merge(_)) => VertexKind::Merge,
-        Some(pb::op::Op::Diff(_)) => VertexKind::Diff,
-        Some(pb::op::Op::Source(source)) => VertexKind::from_name(&source.identifier),
-        _ => VertexKind::Other,
-    }
-}
-
-/// What a session finds out: content keys of the steps, and the listings of local directories.
-fn facts(
+/// What a session finds out: the predicted keys of the steps, and the listings of local
+/// directories.
+pub(crate) fn facts(
     definition: &Definition,
     vertices: &[Arc<Vertex>],
     locals: &BTreeMap<String, PathBuf>,
@@ -164,20 +183,7 @@ fn facts(
         locals: locals.clone(),
         ..Known::default()
     };
-    let prediction = predict(definition, &known, Profile::NEWEST).unwrap();
-    let mut facts = Facts::default();
-    for vertex in &prediction.vertices {
-        for (input, keys) in (0..).zip(&vertex.inputs) {
-            if let Content::Known(digest) = &keys.content {
-                facts.contents.push(ledger::ContentRow {
-                    vertex: vertex.digest.to_string(),
-                    input,
-                    record: cachemap::record(digest, -1).to_string(),
-                    evidence: ledger::Evidence::Predicted,
-                });
-            }
-        }
-    }
+    let mut facts = join::predicted(&predict(definition, &known, Profile::NEWEST).unwrap());
     for vertex in vertices {
         let name = vertex
             .source()
