@@ -34,7 +34,7 @@
 //!
 //! # What a plan does
 //! It reads local files, asks the daemon what names stand for, and reads its disk usage. It runs
-//! nothing, sends no files, and writes neither to the ledger nor outside of the state directory. No
+//! nothing, sends no files but a Dockerfile to the daemon's frontend, and writes neither to the ledger nor outside of the state directory. No
 //! time to live begins with it: a result whose time has passed gets its new key from the run. A
 //! value that only a run tells (`stdout`, `entries`, an export) is not known, nor what is made of it;
 //! the IDs that `@export(as:)` hands on are.

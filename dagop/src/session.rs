@@ -16,7 +16,8 @@
 //! |---|---|
 //! | `solve.rs` | trees to refs, evaluation, failures of steps |
 //! | `read.rs` | files, listings, digests |
-//! | `resolve.rs` | images, http, git, Dockerfiles |
+//! | `resolve.rs` | images, http, git |
+//! | `dockerfile.rs` | Dockerfiles, through the daemon's frontend |
 //! | `host.rs` | local directories and sockets |
 //! | `sighting.rs` | what was in them, for values that are kept |
 //! | `local.rs` | the files of local directories, for keys that are made of them |
@@ -29,6 +30,7 @@
 
 mod cache;
 mod digest;
+mod dockerfile;
 mod export;
 mod host;
 mod import;
@@ -49,10 +51,10 @@ use solver::backend::session::{ContentStores, DockerConfig, RegistryAuth, SshAge
 use solver::backend::{Build, BuildOptions, CacheBackend, Client, Ref, Session, SessionConfig};
 use tokio::sync::OnceCell;
 
+pub use dockerfile::DockerBuild;
 pub use export::{ImageFormat, ImageVariant};
 pub(crate) use mode::Mode;
 pub use read::Stat;
-pub use resolve::DockerBuild;
 pub(crate) use resolve::pinned;
 pub use secrets::{Environment, SecretStore};
 pub(crate) use sighting::HostTree;

@@ -173,7 +173,7 @@ fn local_name(real: &Path) -> String {
 }
 
 /// A name as a pattern that matches only it.
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     let mut pattern = String::with_capacity(name.len());
     for c in name.chars() {
         if matches!(c, '*' | '?' | '[' | ']' | '\\' | '!' | '^') {

@@ -84,7 +84,7 @@ impl LocalTrees {
     }
 
     /// The directory that a local source sends.
-    fn of(&self, vertex: &Vertex) -> Option<Arc<HostTree>> {
+    pub(super) fn of(&self, vertex: &Vertex) -> Option<Arc<HostTree>> {
         let mut trees = self.watched().into_iter();
         trees.find(|tree| tree.is_of(vertex))
     }

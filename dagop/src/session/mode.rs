@@ -9,7 +9,8 @@
 //! In a plan, calls resolve and lower as always. Where the daemon would be asked to evaluate
 //! something, what it would be asked for is noted as if it had been, and the call fails with
 //! [`crate::error::Kind::NotRun`]: its value is not known until it runs. `sync` is the exception,
-//! as its value is an ID. Names are resolved, so a plan may ask the daemon what a tag is now.
+//! as its value is an ID. Names are resolved, so a plan may ask the daemon what a tag is now, and its
+//! frontend what a Dockerfile says.
 
 use std::sync::{Arc, PoisonError};
 

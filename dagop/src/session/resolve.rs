@@ -1,20 +1,17 @@
-//! What names stand for: images, downloads, Git refs, and Dockerfiles.
+//! What names stand for: images, downloads and Git refs.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use solver::backend::gateway::{GatewayInput, ImageQuery, SourceQuery};
-use solver::backend::{BuildResult, GatewaySolve};
+use solver::backend::gateway::{ImageQuery, SourceQuery};
 use solver::cacheconfig;
 use solver::llb::reference::Reference;
 use solver::llb::source::{self, GitOptions, HttpOptions, ImageOptions};
-use solver::llb::{Constraints, Definition, Output};
+use solver::llb::{Constraints, Output};
 
 use super::BuildSession;
 use crate::error::Error;
 use crate::ledger::{Facts, SourceRow, VertexKind};
 use crate::platform::Platform;
-use crate::vertex::Tree;
 
 /// An image as a registry has it now.
 #[derive(Debug)]
@@ -32,30 +29,6 @@ pub(crate) struct ResolvedRef {
     pub(crate) name: String,
     /// Commit.
     pub(crate) commit: String,
-}
-
-/// What `dockerBuild` asks of the frontend.
-#[derive(Debug)]
-pub struct DockerBuild {
-    /// The directory, as a tree of its own.
-    pub context: Tree,
-    /// Path of the Dockerfile in it.
-    pub dockerfile: String,
-    /// The stage to build, empty for the last.
-    pub target: String,
-    /// The platform to build for.
-    pub platform: Platform,
-    /// Names and values.
-    pub build_args: Vec<(String, String)>,
-}
-
-/// What a frontend gave.
-#[derive(Debug)]
-pub(crate) struct FrontendResult {
-    /// The result's LLB; nothing for an empty one.
-    pub(crate) root: Option<Output>,
-    /// The image config document, if there is one.
-    pub(crate) config: Option<Vec<u8>>,
 }
 
 impl BuildSession {
@@ -193,41 +166,6 @@ impl BuildSession {
             .await
             .map_err(|e| self.explain(e).context(url))
     }
-
-    /// Runs the daemon's Dockerfile frontend.
-    pub(crate) async fn docker_build(&self, build: DockerBuild) -> Result<FrontendResult, Error> {
-        self.evaluates(
-            "what a Dockerfile says",
-            std::slice::from_ref(&build.context),
-        )?;
-        self.look_at_local_trees().await;
-        let context = self
-            .definition(self.lowered(&build.context)?.as_ref())?
-            .to_pb();
-        let mut opts = BTreeMap::from([
-            ("filename".to_owned(), build.dockerfile),
-            ("platform".to_owned(), build.platform.to_string()),
-        ]);
-        if !build.target.is_empty() {
-            opts.insert("target".to_owned(), build.target);
-        }
-        for (name, value) in build.build_args {
-            opts.insert(format!("build-arg:{name}"), value);
-        }
-        let inputs = BTreeMap::from([
-            ("context".to_owned(), context.clone()),
-            ("dockerfile".to_owned(), context),
-        ]);
-        let input = GatewayInput::Frontend {
-            name: "dockerfile.v0".to_owned(),
-            opts,
-            inputs,
-        };
-        let gateway = self.build().await?;
-        let solve = self.with_imports(GatewaySolve::new(input));
-        let result = gateway.solve(solve).await.map_err(|e| self.explain(e))?;
-        frontend_result(&result)
-    }
 }
 
 /// The reference in full, if it names an image by digest: nobody has to be asked what that is.
@@ -243,26 +181,6 @@ fn reference(address: &str) -> Result<Reference, Error> {
 
 fn malformed(address: &str, error: &solver::llb::Error) -> Error {
     Error::input(format!("image {address:?}: {error}"))
-}
-
-fn frontend_result(result: &BuildResult) -> Result<FrontendResult, Error> {
-    let config = result
-        .metadata
-        .iter()
-        .find(|(key, _)| {
-            *key == "containerimage.config" || key.starts_with("containerimage.config/")
-        })
-        .map(|(_, value)| value.to_vec());
-    let root = match result
-        .reference()
-        .and_then(|reference| reference.definition())
-    {
-        None => None,
-        Some(definition) => Definition::from_pb(definition.clone())
-            .and_then(|definition| definition.output())
-            .map_err(|e| Error::internal(format!("the frontend's result: {e}")))?,
-    };
-    Ok(FrontendResult { root, config })
 }
 
 /// A URL without a user name and password.

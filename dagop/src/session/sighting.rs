@@ -197,6 +197,11 @@ impl HostTree {
         self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A name beside that of the directory, and where it is.
+    pub(super) fn beside(&self, what: &str) -> (String, PathBuf) {
+        (format!("{}#{what}", self.name), self.source.root.clone())
+    }
+
     /// Whether a local source sends just this.
     pub(super) fn is_of(&self, vertex: &Vertex) -> bool {
         let Some(op) = vertex.source() else {
