@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::graph::{Graph, Step};
+use super::graph::{Graph, Input, Step};
 use super::held::{Maker, Store};
 use super::same::{Relation, Same};
 use super::{Reason, Verdict};
@@ -169,14 +169,16 @@ impl Decider<'_> {
             match made[..] {
                 [] => {}
                 [(maker, Same::Yes)] if held.makers.len() == 1 => {
-                    if step.description(output) == Some(held.description.as_str())
+                    // Its own name may be another one: names are in no key.
+                    let made = &world.earlier[maker.0].steps[maker.1];
+                    if made.description(output) == Some(held.description.as_str())
                         && self.kept(maker, output)
                     {
                         return Result::Held { record, maker };
                     }
                     unsure = Some(Reason::OutputNotKept { output });
                 }
-                [(_, Same::Maybe)] => unsure = Some(self.lack(step)),
+                [(maker, Same::Maybe)] => unsure = Some(self.lack(step, maker)),
                 _ => unsure = Some(Reason::Ambiguous),
             }
         }
@@ -260,16 +262,23 @@ impl Decider<'_> {
     }
 
     /// What is missing to tell whether a step has the key of another.
-    fn lack(&self, step: &Step) -> Reason {
-        let inputs = step.inputs.as_deref().unwrap_or_default();
-        let mut inputs = inputs.iter();
-        let unknown = inputs.find(|input| input.keyed_by_content && input.content.is_none());
-        let of = unknown.and_then(|input| input.step);
-        match of {
-            Some(of) => Reason::Content {
-                of: self.world.planned.steps[of].name.clone(),
-            },
-            None => Reason::Key,
+    fn lack(&self, step: &Step, (build, maker): Maker) -> Reason {
+        let planned = self.world.planned;
+        let relation = &self.relations[build];
+        let (mut step, mut maker) = (step, Some(maker));
+        loop {
+            let inputs = step.inputs.as_deref().unwrap_or_default();
+            let is_open = |input: &&Input| input.keyed_by_content && input.content.is_none();
+            if let Some(of) = inputs.iter().find(is_open).and_then(|input| input.step) {
+                let of = planned.steps[of].name.clone();
+                return Reason::Content { of };
+            }
+            // The key of what makes an input is missing, and what is missing there comes first.
+            let below = maker.and_then(|maker| relation.first_doubt(step, maker));
+            let Some((next, like)) = below else {
+                return Reason::Key;
+            };
+            (step, maker) = (&planned.steps[next], like);
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Step {
     pub(super) run: Option<(UnixMillis, UnixMillis)>,
     /// What the daemon calls its results.
     pub(super) described: Described,
+    /// Of a download, the digest of its bytes.
+    pub(super) checksum: Option<String>,
 }
 
 /// One input of a step.
@@ -50,6 +52,8 @@ pub(super) struct Input {
     pub(super) keyed_by_content: bool,
     /// That key, where it is known.
     pub(super) content: Option<String>,
+    /// That key is made of whole trees or of paths that must be there, without patterns.
+    pub(super) exact: bool,
 }
 
 /// How the daemon describes the records of results.
@@ -106,6 +110,7 @@ impl Graph {
                 continue;
             };
             let operation = &operations[&canonical];
+            let filters = filters(&operation.fields);
             let inputs = operation
                 .inputs
                 .iter()
@@ -115,6 +120,7 @@ impl Graph {
                     output: input.output,
                     selector: input.selector.clone(),
                     keyed_by_content: input.content.is_some(),
+                    exact: !filters && input.content.as_deref().is_some_and(are_exact),
                     content: contents
                         .get(&(canonical.clone(), at as u64))
                         .cloned()
@@ -131,6 +137,7 @@ impl Graph {
                 outcome: row.outcome,
                 run: row.started_ms.zip(row.completed_ms),
                 described: described(row.kind, &row.name, &operation.fields),
+                checksum: checksum(&operation.fields),
                 canonical: canonical.clone(),
             };
             graph.positions.insert(canonical, graph.steps.len());
@@ -197,6 +204,25 @@ fn described(kind: VertexKind, name: &str, fields: &Json) -> Described {
         }
     }
     Described::As(texts)
+}
+
+/// Whether a file operation takes only what matches patterns.
+fn filters(fields: &Json) -> bool {
+    let actions = fields["file"]["actions"].as_array();
+    let mut copies = actions.into_iter().flatten().map(|action| &action["copy"]);
+    let patterns = ["include_patterns", "exclude_patterns"];
+    copies.any(|copy| patterns.iter().any(|list| copy[list].is_array()))
+}
+
+fn are_exact(paths: &[String]) -> bool {
+    paths
+        .iter()
+        .all(|path| !path.contains(['*', '?', '[', '\\']))
+}
+
+fn checksum(fields: &Json) -> Option<String> {
+    let checksum = fields["source"]["attrs"]["http.checksum"].as_str();
+    checksum.map(str::to_owned)
 }
 
 impl Step {

@@ -15,9 +15,14 @@ use crate::ledger::Outcome;
 /// The kind of records that can be results of steps.
 const REGULAR: &str = "regular";
 
-/// How records of sources are described: layers of images, and local directories, which turn into
-/// regular records once something is made on them.
-const SOURCES: [&str; 2] = ["pulled from ", "local source for "];
+/// How records of sources are described: layers of images, checkouts, downloads, and local
+/// directories, which turn into regular records once something is made on them.
+const SOURCES: [&str; 4] = [
+    "pulled from ",
+    "local source for ",
+    "git snapshot for ",
+    "http url ",
+];
 
 /// How records that came out of an imported cache are described.
 const IMPORTED: &str = "imported ";

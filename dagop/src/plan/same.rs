@@ -109,7 +109,29 @@ impl<'a> Relation<'a> {
     }
 
     fn input(&self, input: &Input, other: &Input) -> Same {
-        self.link(input, other).max(content(input, other))
+        self.link(input, other).max(self.content(input, other))
+    }
+
+    /// Whether an input has the content of another.
+    fn content(&self, input: &Input, other: &Input) -> Same {
+        if !input.keyed_by_content || !other.keyed_by_content {
+            return Same::No;
+        }
+        match (&input.content, &other.content) {
+            (Some(content), Some(other)) => Same::of(content == other),
+            _ if self.other_download(input, other) => Same::No,
+            _ => Same::Maybe,
+        }
+    }
+
+    /// Whether both are of one file that was downloaded, and the bytes differ.
+    fn other_download(&self, input: &Input, other: &Input) -> bool {
+        let checksum = |graph: &'a Graph, input: &Input| {
+            let step = &graph.steps[input.step.filter(|_| input.exact)?];
+            step.checksum.as_deref()
+        };
+        let checksums = checksum(self.planned, input).zip(checksum(self.earlier, other));
+        checksums.is_some_and(|(one, other)| one != other)
     }
 
     /// Whether what makes an input leads to the same place.
@@ -123,6 +145,21 @@ impl<'a> Relation<'a> {
         self.same(step, of)
     }
 
+    /// Of the inputs of a planned step, the first of which it is not known whether what makes it is
+    /// that of an earlier step: what makes it in the plan, and in the earlier build. Positions fall
+    /// from a step to its inputs.
+    pub(super) fn first_doubt(
+        &self,
+        step: &Step,
+        earlier: usize,
+    ) -> Option<(usize, Option<usize>)> {
+        let others = self.earlier.steps[earlier].inputs.as_ref()?;
+        let mut pairs = step.inputs.as_ref()?.iter().zip(others);
+        let doubt = pairs.find(|(input, other)| self.link(input, other) == Same::Maybe);
+        let (input, other) = doubt?;
+        Some((input.step?, other.step))
+    }
+
     /// As [`Self::link`], of the input of a pair of steps.
     pub(super) fn link_of(&self, planned: usize, earlier: usize, input: usize) -> Same {
         let inputs = |step: &'a Step| step.inputs.as_ref()?.get(input);
@@ -131,17 +168,6 @@ impl<'a> Relation<'a> {
             Some((input, other)) => self.link(input, other),
             None => Same::Maybe,
         }
-    }
-}
-
-/// Whether an input has the content of another.
-fn content(input: &Input, other: &Input) -> Same {
-    if !input.keyed_by_content || !other.keyed_by_content {
-        return Same::No;
-    }
-    match (&input.content, &other.content) {
-        (Some(content), Some(other)) => Same::of(content == other),
-        _ => Same::Maybe,
     }
 }
 

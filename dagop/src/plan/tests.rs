@@ -22,6 +22,7 @@ fn step(kind: VertexKind, name: &str, map: &str, at: u64) -> Step {
         outcome: Outcome::Executed,
         run: Some((at, at + 9)),
         described: Described::As(BTreeMap::from([(0, described(kind, name))])),
+        checksum: None,
     }
 }
 
@@ -178,6 +179,64 @@ fn a_record_that_two_steps_may_have_made_proves_nothing() {
     let planned = pipeline(Some("c"), "map of make");
     let verdicts = verdicts(&planned, &[before(), before()], &held());
     assert_eq!(verdicts[1], (Unknown, Reason::Ambiguous));
+}
+
+/// A Dockerfile's steps are numbered in their names.
+#[test]
+fn a_step_with_another_name_is_the_same_step() {
+    let before = [pipeline(Some("c"), "map of make")];
+    let mut planned = pipeline(Some("c"), "map of make");
+    planned.steps[1].described = Described::As(BTreeMap::from([(0, "copy 1/2".to_owned())]));
+    assert_eq!(words(&planned, &before, &held()[..1]), [Hit, Miss]);
+}
+
+/// A download, and a step that takes the file.
+fn download(checksum: &str) -> Graph {
+    let page = Step {
+        records: BTreeSet::from([format!("record of {checksum}")]),
+        checksum: Some(checksum.to_owned()),
+        ..step(VertexKind::Http, "page", checksum, 0)
+    };
+    let taken = Input {
+        exact: true,
+        ..content(0, None)
+    };
+    let copy = Step {
+        inputs: Some(vec![taken]),
+        ..step(VertexKind::File, "copy", "map of copy", 10)
+    };
+    graph(vec![page, copy])
+}
+
+#[test]
+fn a_download_with_other_bytes_is_another_content() {
+    let disk = [record("copy", 12)];
+    assert_eq!(words(&download("a"), &[download("a")], &disk), [Hit]);
+    assert_eq!(words(&download("b"), &[download("a")], &disk), [Miss]);
+    // A pattern may match nothing in either.
+    let mut loose = download("b");
+    for input in loose.steps[1].inputs.iter_mut().flatten() {
+        input.exact = false;
+    }
+    assert_eq!(words(&loose, &[download("a")], &disk), [Unknown]);
+}
+
+#[test]
+fn what_is_not_known_is_named_where_it_is_missing() {
+    let chain = |copied| {
+        let mut graph = pipeline(copied, "map of make");
+        let step = Step {
+            inputs: Some(vec![link(2)]),
+            ..step(VertexKind::Exec, "test", "map of test", 30)
+        };
+        graph.steps.push(step);
+        graph.positions.insert("test".to_owned(), 3);
+        graph
+    };
+    let disk = [record("mount / from exec test", 32)];
+    let verdicts = verdicts(&chain(None), &[chain(Some("c"))], &disk);
+    let of = "src".to_owned();
+    assert_eq!(verdicts[2], (Unknown, Reason::Content { of }));
 }
 
 #[test]
