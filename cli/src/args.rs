@@ -128,7 +128,8 @@ pub(crate) struct DocumentArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) input: DocumentArgs,
-    /// Exit with 1 if a step whose name or call matches is no hit; `*` is any text, `?` a character
+    /// Exit with 1 if a step whose name or call matches will run, with 4 if it may; `*` is any text,
+    /// `?` a character. May be repeated; one that matches no step is a mistake and exits with 2
     #[arg(long, value_name = "GLOB")]
     pub(crate) fail_on_miss: Vec<String>,
     /// Print the plan as JSON

@@ -30,6 +30,8 @@ pub enum Kind {
     Cancelled,
     /// It is known only when it runs, and this is a plan: nothing runs.
     NotRun,
+    /// As [`Self::NotRun`], of something that steps are made from: those are not known either.
+    NotPlanned,
     /// A broken invariant of ours.
     Internal,
 }
@@ -83,6 +85,14 @@ impl Error {
     /// In a plan, something that only a run tells.
     pub(crate) fn not_run(what: &str) -> Self {
         Self::new(Kind::NotRun, format!("{what} is not known until it runs"))
+    }
+
+    /// In a plan, something that only a run tells and that steps are made from.
+    pub(crate) fn not_planned(what: &str) -> Self {
+        Self::new(
+            Kind::NotPlanned,
+            format!("{what} is not known until it runs"),
+        )
     }
 
     /// A broken invariant.

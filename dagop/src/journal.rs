@@ -409,7 +409,7 @@ fn class(kind: Kind) -> &'static str {
         Kind::Unreachable => "unreachable",
         Kind::Disconnected => "disconnected",
         Kind::Cancelled => "cancelled",
-        Kind::NotRun => "not run",
+        Kind::NotRun | Kind::NotPlanned => "not run",
         Kind::Internal => "internal",
     }
 }

@@ -41,6 +41,7 @@
 
 mod causes;
 mod decide;
+mod gate;
 mod glob;
 mod graph;
 mod held;
@@ -56,6 +57,7 @@ use serde::{Deserialize, Serialize};
 use crate::explain;
 use crate::ledger::VertexKind;
 
+pub use gate::Gate;
 pub use glob::matches;
 pub use planner::Planner;
 pub(crate) use unknowns::Unknowns;
@@ -189,6 +191,8 @@ pub struct Unplanned {
     pub operation: String,
     /// Response keys, joined by dots; empty for the whole operation.
     pub path: String,
+    /// There may be steps of which the plan knows nothing; else it is a value alone.
+    pub hides_steps: bool,
     /// Why.
     pub sentence: String,
 }
@@ -215,14 +219,5 @@ impl Plan {
     pub fn count(&self, verdict: Verdict) -> usize {
         let steps = self.steps.iter();
         steps.filter(|step| step.verdict == verdict).count()
-    }
-
-    /// The steps that are no hit and whose name or call matches one of these; see [`matches()`].
-    pub fn failing<'a>(&'a self, globs: &'a [String]) -> impl Iterator<Item = &'a Step> {
-        let named = |text: &str| globs.iter().any(|glob| matches(glob, text));
-        self.steps.iter().filter(move |step| {
-            let named = named(&step.name) || step.calls.iter().any(|call| named(call));
-            step.verdict != Verdict::Hit && named
-        })
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use dagop::plan::{Plan, Planner, Step, Verdict};
+use dagop::plan::{Plan, Planner, Step};
 use dagop::{Engine, EngineOptions, Request, Response, SessionOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::run::workdir;
 use crate::args::PlanArgs;
 use crate::config::Config;
-use crate::error::{CliError, FAILED};
+use crate::error::{CliError, FAILED, UNKNOWN, USAGE};
 use crate::input::Input;
 use crate::operations::{self, Execute};
 use crate::{output, signal};
@@ -42,7 +42,7 @@ pub(crate) async fn plan(config: &Config, args: PlanArgs) -> Result<u8, CliError
     }
     let plan = planner.finish().await?;
     show(&plan, args.json)?;
-    Ok(failures(&plan, &args.fail_on_miss))
+    Ok(gate(&plan, &args.fail_on_miss))
 }
 
 fn show(plan: &Plan, json: bool) -> Result<(), CliError> {
@@ -54,18 +54,40 @@ fn show(plan: &Plan, json: bool) -> Result<(), CliError> {
     output::to_stdout(text.as_bytes())
 }
 
-/// Names the steps that must be hits and are not; the exit code.
-fn failures(plan: &Plan, globs: &[String]) -> u8 {
-    let failing: Vec<&Step> = plan.failing(globs).collect();
-    for step in &failing {
-        let word = match step.verdict {
-            Verdict::Miss => "will run",
-            _ => "may run",
-        };
+/// Names what keeps the plan from passing; the exit code: a step that will run counts before a glob
+/// that names nothing, and that before what is not known.
+fn gate(plan: &Plan, globs: &[String]) -> u8 {
+    let gate = plan.gate(globs);
+    let complain = |step: &Step, word: &str| {
         output::to_stderr(&format!(
             "error: {:?} {word}: {}\n",
             step.name, step.sentence
         ));
+    };
+    for step in &gate.misses {
+        complain(step, "will run");
     }
-    if failing.is_empty() { 0 } else { FAILED }
+    for step in &gate.unknown {
+        complain(step, "may run");
+    }
+    for glob in &gate.unmatched {
+        output::to_stderr(&format!(
+            "error: --fail-on-miss {glob:?}: the document has no such step\n"
+        ));
+    }
+    for glob in &gate.unplanned {
+        output::to_stderr(&format!(
+            "error: --fail-on-miss {glob:?}: no such step is planned, but not all of the document \
+             could be\n"
+        ));
+    }
+    if !gate.misses.is_empty() {
+        FAILED
+    } else if !gate.unmatched.is_empty() {
+        USAGE
+    } else if gate.unknown.is_empty() && gate.unplanned.is_empty() {
+        0
+    } else {
+        UNKNOWN
+    }
 }

@@ -12,7 +12,7 @@ use super::held::Store;
 use super::{Plan, Reason, Step, Unknowns, Verdict};
 use crate::engine::{Engine, EngineSession, SessionOptions};
 use crate::error::Error;
-use crate::ledger::{self, BuildRow, Ledger, Outcome, Reader};
+use crate::ledger::{self, BuildRow, CallRow, Ledger, Outcome, Reader};
 use crate::report::Report;
 use crate::{DiskRecord, Request, Response};
 
@@ -160,12 +160,24 @@ fn calls(report: &Report) -> HashMap<String, Vec<String>> {
 /// The calls that are answered with what an earlier run kept.
 fn recalled(report: &Report) -> Vec<Step> {
     let calls = report.calls.iter();
+    let by_number: HashMap<u64, &CallRow> = calls.clone().map(|call| (call.call, call)).collect();
+    // What a value was made by does not run either.
+    let above = |call: &CallRow| {
+        let mut above = Vec::new();
+        let mut parent = call.parent;
+        while let Some(call) = parent.and_then(|parent| by_number.get(&parent)) {
+            above.push(call.display.clone());
+            // A parent has a smaller number, so that this ends.
+            parent = call.parent.filter(|&parent| parent < call.call);
+        }
+        above
+    };
     let recalled = calls.filter(|call| call.outcome == Outcome::Recalled);
     recalled
         .map(|call| Step {
             canonical: None,
             name: call.display.clone(),
-            calls: Vec::new(),
+            calls: above(call),
             kind: None,
             verdict: Verdict::Hit,
             reason: Reason::Recalled,

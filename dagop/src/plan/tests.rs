@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::decide::{self, World};
 use super::graph::{Described, Graph, Input, Step};
 use super::held::Store;
-use super::{Reason, Verdict};
+use super::{Plan, Reason, Verdict};
+use serde_json::json;
+
 use crate::DiskRecord;
 use crate::ledger::{BuildRow, Outcome, VertexKind};
 
@@ -245,6 +247,71 @@ fn a_failed_step_left_no_key() {
     before.steps[2].outcome = Outcome::Failed;
     let planned = pipeline(Some("c"), "map of make");
     assert_eq!(words(&planned, &[before], &held()), [Hit, Miss]);
+}
+
+/// The form that the README describes; scripts rely on it.
+#[test]
+fn the_json_is_stable() {
+    let reason = |reason: &Reason| serde_json::to_value(reason).expect("data");
+    for (value, expected) in [
+        (
+            Reason::Held {
+                build: "b".to_owned(),
+                record: "r".to_owned(),
+                by_content: true,
+            },
+            json!({"reason": "held", "build": "b", "record": "r", "by_content": true}),
+        ),
+        (Reason::Recalled, json!({"reason": "recalled"})),
+        (Reason::NotNeeded, json!({"reason": "not_needed"})),
+        (Reason::NothingHeld, json!({"reason": "nothing_held"})),
+        (
+            Reason::OtherKey { records: 2 },
+            json!({"reason": "other_key", "records": 2}),
+        ),
+        (
+            Reason::OutputNotKept { output: 1 },
+            json!({"reason": "output_not_kept", "output": 1}),
+        ),
+        (
+            Reason::Content { of: "a".to_owned() },
+            json!({"reason": "content", "of": "a"}),
+        ),
+        (
+            Reason::Above {
+                step: "a".to_owned(),
+            },
+            json!({"reason": "above", "step": "a"}),
+        ),
+        (
+            Reason::Unexplained { records: 3 },
+            json!({"reason": "unexplained", "records": 3}),
+        ),
+        (Reason::Imported, json!({"reason": "imported"})),
+        (Reason::Key, json!({"reason": "key"})),
+        (Reason::NoRecord, json!({"reason": "no_record"})),
+        (Reason::Ambiguous, json!({"reason": "ambiguous"})),
+    ] {
+        assert_eq!(reason(&value), expected);
+    }
+    let plan = json!({
+        "daemon": "unix:///d", "daemon_version": "v1",
+        "steps": [{
+            "canonical": "sha256:1", "name": "make", "calls": ["withExec"], "kind": "exec",
+            "verdict": "miss", "reason": "nothing_held", "causes": [0], "sentence": "s",
+        }, {
+            "name": "stdout", "calls": [], "verdict": "hit", "reason": "recalled", "sentence": "s",
+        }],
+        "causes": [{
+            "cause": {"reason": "env", "name": "A", "from": "1", "to": null},
+            "sentence": "s", "step": "make", "canonical": "sha256:1", "kind": "exec",
+            "removed": false, "against": "b",
+        }],
+        "sources": ["local://a"],
+        "unplanned": [{"operation": "Q", "path": "a.b", "hides_steps": false, "sentence": "s"}],
+    });
+    let read: Plan = serde_json::from_value(plan.clone()).expect("a plan");
+    assert_eq!(serde_json::to_value(&read).expect("data"), plan);
 }
 
 /// `b` copies a file that `a` writes; its key is known by content only when `a` has run.

@@ -17,9 +17,11 @@ impl Unknowns {
     pub(crate) fn take(&self, operation: String, mut response: Response) -> Response {
         let is_kind = |error: &GraphQlError, kind| Error::from_dagql(error).kind() == kind;
         let all = |kind| response.errors.iter().all(|error| is_kind(error, kind));
+        let unknown = |error| is_kind(error, Kind::NotRun) || is_kind(error, Kind::NotPlanned);
         let mut unknowns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = all(Kind::Usage) && !unknowns.is_empty();
-        if response.errors.is_empty() || !(all(Kind::NotRun) || waits) {
+        let only_unknown = response.errors.iter().all(unknown);
+        if response.errors.is_empty() || !(only_unknown || waits) {
             return response;
         }
         for error in response.errors.drain(..) {
@@ -27,12 +29,14 @@ impl Unknowns {
                 Unplanned {
                     operation: operation.clone(),
                     path: String::new(),
+                    hides_steps: true,
                     sentence: format!("it needs a value that is not known: {}", error.message()),
                 }
             } else {
                 Unplanned {
                     operation: operation.clone(),
                     path: path(&error),
+                    hides_steps: is_kind(&error, Kind::NotPlanned),
                     sentence: error.message().to_owned(),
                 }
             };

@@ -63,8 +63,9 @@ impl BuildSession {
             true => match output.and_then(|output| self.dockerfile_alone(&output, &build)) {
                 Some(alone) => self.definition(Some(&alone))?.to_pb(),
                 None => {
-                    self.note(&build.context)?;
-                    return Err(Error::not_run("what a Dockerfile says"));
+                    let trees = std::slice::from_ref(&build.context);
+                    self.opens("what a Dockerfile says", trees)?;
+                    context.clone()
                 }
             },
         };

@@ -190,6 +190,7 @@ impl BuildSession {
         variants: &[ImageVariant],
         format: ImageFormat,
     ) -> Result<(Work, String), Error> {
+        self.opens("what an archive holds", &trees(variants))?;
         let name = format!("{}.tar", solver::backend::session::new_id());
         self.tarball(&self.scratch.path().join(&name), variants, format)
             .await?;

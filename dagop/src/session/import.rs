@@ -85,6 +85,7 @@ impl BuildSession {
         if let Some(path) = &file.host {
             return Ok(path.clone());
         }
+        self.opens("what an archive holds", std::slice::from_ref(&file.tree))?;
         let path = self.scratch.path().join(solver::backend::session::new_id());
         let fail = |e: std::io::Error| Error::input(format!("{}: {e}", path.display()));
         let mut copy = tokio::fs::File::create(&path).await.map_err(fail)?;

@@ -54,6 +54,17 @@ impl BuildSession {
         self.runs(what)
     }
 
+    /// Fails in a plan after it has noted `trees`, from which further steps would be made.
+    pub(super) fn opens(&self, what: &str, trees: &[Tree]) -> Result<(), Error> {
+        if !self.is_plan() {
+            return Ok(());
+        }
+        for tree in trees {
+            self.note(tree)?;
+        }
+        Err(Error::not_planned(what))
+    }
+
     /// Fails where nothing leaves the session; `trees` are noted in a plan, and evaluated in a
     /// verification.
     pub(super) async fn leaves(&self, what: &str, trees: &[Tree]) -> Result<(), Error> {

@@ -170,7 +170,7 @@ pub(crate) const CORPUS: &[Pipeline] = &[
             Edit::Text("key: \"first\"", "key: \"second\""),
             Edit::Text("scope: CLIENT", "key: \"fixed\""),
         ],
-        sample: Some(0),
+        sample: None,
     },
     Pipeline {
         name: "lives",
@@ -231,7 +231,7 @@ pub(crate) const CORPUS: &[Pipeline] = &[
                 "path: \"/read\", mode: 292, source",
             ),
         ],
-        sample: Some(1),
+        sample: None,
     },
     Pipeline {
         name: "values",
