@@ -7,10 +7,16 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::ledger::{CallRow, LayerRow, RecordRow, VertexRow};
+use crate::ledger::{CallRow, ContentRow, LayerRow, RecordRow, VertexRow};
 
 /// Digits that the beginning of a digest must have, so that words are no digests.
 const DIGITS_MIN: usize = 4;
+
+/// What is known of the cache, by the raw digest of the vertex.
+struct Facts<'a> {
+    contents: HashMap<&'a str, Vec<&'a ContentRow>>,
+    records: HashMap<&'a str, Vec<&'a RecordRow>>,
+}
 
 impl Report {
     /// The part of the report that is about the steps that `step` chooses.
@@ -56,6 +62,10 @@ impl Report {
     pub fn details(&self) -> String {
         let vertices: HashMap<&str, &VertexRow> =
             self.vertices.iter().map(|v| (v.raw.as_str(), v)).collect();
+        let facts = Facts {
+            contents: by_vertex(&self.cache.contents, |row| &row.vertex),
+            records: by_vertex(&self.cache.records, |row| &row.vertex),
+        };
         let mut text = String::new();
         let mut shown = HashSet::new();
         // Writing to a String cannot fail, here and below.
@@ -76,7 +86,7 @@ impl Report {
             }
             for raw in call.vertex.iter().chain(&call.other_vertices) {
                 if let Some(vertex) = vertices.get(raw.as_str()) {
-                    self.vertex(&mut text, vertex);
+                    self.vertex(&mut text, vertex, &facts);
                     shown.insert(raw.as_str());
                 }
             }
@@ -88,13 +98,14 @@ impl Report {
             .filter(|v| !shown.contains(v.raw.as_str()))
         {
             _ = writeln!(text, "{}", super::text::one_line(&vertex.name, usize::MAX));
-            self.vertex(&mut text, vertex);
+            self.vertex(&mut text, vertex, &facts);
             text.push('\n');
         }
         text
     }
 
-    fn vertex(&self, text: &mut String, vertex: &VertexRow) {
+    fn vertex(&self, text: &mut String, vertex: &VertexRow, facts: &Facts<'_>) {
+        let raw = vertex.raw.as_str();
         line(
             text,
             "vertex",
@@ -110,16 +121,14 @@ impl Report {
             "  cache map",
             vertex.predicted_cache_map.as_deref().unwrap_or("-"),
         );
-        let contents = self.cache.contents.iter();
-        for content in contents.filter(|content| content.vertex == vertex.raw) {
+        for content in facts.contents.get(raw).into_iter().flatten() {
             let value = format!(
                 "{} of input {} ({})",
                 content.record, content.input, content.evidence
             );
             line(text, "  content", &value);
         }
-        let records = self.cache.records.iter();
-        for record in records.filter(|record| record.vertex == vertex.raw) {
+        for record in facts.records.get(raw).into_iter().flatten() {
             let value = format!(
                 "{} output {} ({})",
                 record.digest, record.output, record.evidence
@@ -140,20 +149,34 @@ impl Report {
         }
     }
 
-    /// The layer with this number.
+    /// The layer with this number, which is its place.
     pub fn layer(&self, number: u64) -> Option<&LayerRow> {
-        self.cache
-            .layers
-            .iter()
-            .find(|layer| layer.number == number)
+        let layer = self.cache.layers.get(usize::try_from(number).ok()?);
+        layer.filter(|layer| layer.number == number)
     }
 
-    /// The record that tells most of a vertex: one with a layer, else one of a cache, else the
-    /// predicted one.
-    pub fn record_of(&self, vertex: &str) -> Option<&RecordRow> {
-        let records = self.cache.records.iter().filter(|r| r.vertex == vertex);
-        records.max_by_key(|record| (record.layer.is_some(), record.canonical.is_some()))
+    /// By raw digest, the record that tells most of a vertex: one with a layer, else one of a cache,
+    /// else the predicted one.
+    pub(super) fn best_records(&self) -> HashMap<&str, &RecordRow> {
+        let mut best: HashMap<&str, &RecordRow> = HashMap::new();
+        let tells = |record: &RecordRow| (record.layer.is_some(), record.canonical.is_some());
+        for record in &self.cache.records {
+            let held = best.entry(record.vertex.as_str()).or_insert(record);
+            if tells(record) >= tells(held) {
+                *held = record;
+            }
+        }
+        best
     }
+}
+
+/// Rows by the raw digest of their vertex, in their order.
+fn by_vertex<T>(rows: &[T], vertex: impl Fn(&T) -> &str) -> HashMap<&str, Vec<&T>> {
+    let mut of: HashMap<&str, Vec<&T>> = HashMap::new();
+    for row in rows {
+        of.entry(vertex(row)).or_default().push(row);
+    }
+    of
 }
 
 fn line(text: &mut String, name: &str, value: &str) {

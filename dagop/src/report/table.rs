@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use super::{Report, text};
 use crate::event::UnixMillis;
-use crate::ledger::{CallRow, VertexRow};
+use crate::ledger::{CallRow, RecordRow, VertexRow};
 
 /// Widest a call's text may be, in characters.
 const CALL_WIDTH_MAX: usize = 60;
@@ -25,13 +25,13 @@ pub(super) fn render(report: &Report) -> String {
         .iter()
         .map(|vertex| (vertex.raw.as_str(), vertex))
         .collect();
+    let records = report.best_records();
     let mut rows = vec![HEADER.map(str::to_owned)];
-    rows.extend(
-        report
-            .calls
-            .iter()
-            .map(|call| cells(report, call, &vertices)),
-    );
+    rows.extend(report.calls.iter().map(|call| {
+        let raw = call.vertex.as_deref();
+        let record = record_cells(report, raw.and_then(|raw| records.get(raw).copied()));
+        cells(call, &vertices, record)
+    }));
     let owned: HashSet<&str> = report
         .calls
         .iter()
@@ -40,7 +40,10 @@ pub(super) fn render(report: &Report) -> String {
         .collect();
     let others = report.vertices.iter();
     let others = others.filter(|vertex| !owned.contains(vertex.raw.as_str()));
-    rows.extend(others.map(|vertex| vertex_cells(report, vertex)));
+    rows.extend(others.map(|vertex| {
+        let record = records.get(vertex.raw.as_str()).copied();
+        vertex_cells(vertex, record_cells(report, record))
+    }));
 
     let mut table = String::new();
     let build = &report.build;
@@ -62,12 +65,11 @@ pub(super) fn render(report: &Report) -> String {
 }
 
 fn cells(
-    report: &Report,
     call: &CallRow,
     vertices: &HashMap<&str, &VertexRow>,
+    [record, layer]: [String; 2],
 ) -> [String; HEADER.len()] {
     let vertex = call.vertex.as_deref().and_then(|raw| vertices.get(raw));
-    let [record, layer] = record_cells(report, call.vertex.as_deref().unwrap_or_default());
     let scopes: Vec<&str> = call
         .scopes
         .iter()
@@ -93,8 +95,7 @@ fn cells(
 }
 
 /// A vertex that no call brought: what a frontend adds, and exporters.
-fn vertex_cells(report: &Report, vertex: &VertexRow) -> [String; HEADER.len()] {
-    let [record, layer] = record_cells(report, &vertex.raw);
+fn vertex_cells(vertex: &VertexRow, [record, layer]: [String; 2]) -> [String; HEADER.len()] {
     let none = || "-".to_owned();
     [
         none(),
@@ -120,8 +121,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// The record that tells most of a vertex, and the blob of its layer.
-fn record_cells(report: &Report, vertex: &str) -> [String; 2] {
-    let record = report.record_of(vertex);
+fn record_cells(report: &Report, record: Option<&RecordRow>) -> [String; 2] {
     let layer = record.and_then(|record| report.layer(record.layer?));
     [
         text::digest(record.map(|record| record.digest.as_str())).to_owned(),
