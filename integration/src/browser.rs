@@ -54,6 +54,8 @@ pub mod key {
     pub const HOME: &str = "\u{e011}";
     /// The arrow up.
     pub const UP: &str = "\u{e013}";
+    /// The arrow to the right.
+    pub const RIGHT: &str = "\u{e014}";
     /// The arrow down.
     pub const DOWN: &str = "\u{e015}";
 }

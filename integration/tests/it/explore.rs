@@ -62,13 +62,39 @@ const FRAMES: &str = "(async () => {
   };
   document.getElementById('fit').click();
   const rows = document.querySelector('.rows');
+  const axis = (options) => rows.dispatchEvent(new WheelEvent('wheel', { cancelable: true, clientX: 600, clientY: 700, ...options }));
   return {
     pan_all: await measure(() => wheel({ deltaX: 8, deltaY: 6 })),
     zoom: await measure((frame) => wheel({ deltaY: frame < 30 ? -40 : 20, ctrlKey: true })),
     pan_near: await measure(() => wheel({ deltaX: 20, deltaY: 40 })),
     scroll_list: await measure(() => { rows.scrollTop += 400; }),
+    zoom_time: await measure((frame) => axis({ deltaY: frame < 30 ? -40 : 40, ctrlKey: true })),
   };
 })()";
+
+/// What lies over something else that it hides: buttons over a graph, labels over each other.
+const HIDDEN: &str = "(() => {
+  const box = (element) => element.getBoundingClientRect();
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const shown = (list) => [...list].filter((element) => box(element).width > 0);
+  const found = [];
+  for (const tools of shown(document.querySelectorAll('.tools'))) {
+    for (const other of shown(document.querySelectorAll('canvas, .axis, #order, figcaption'))) {
+      if (meet(box(tools), box(other))) found.push(`${tools.getAttribute('aria-label')} over ${other.id || other.className || other.tagName}`);
+    }
+  }
+  const labels = shown(document.querySelectorAll('.axis span'));
+  labels.forEach((label, at) => {
+    if (at > 0 && meet(box(labels[at - 1]), box(label))) found.push(`${labels[at - 1].textContent} over ${label.textContent}`);
+  });
+  const texts = labels.map((label) => label.textContent);
+  if (new Set(texts).size < texts.length) found.push(`equal labels: ${texts}`);
+  if (texts.length < 2) found.push(`few labels: ${texts}`);
+  return found;
+})()";
+
+/// The widths of the bars in the list, in pixels.
+const BARS: &str = "[...document.querySelectorAll('.row:not([hidden]) .bar.a:not([hidden])')].map((bar) => Math.round(bar.getBoundingClientRect().width))";
 
 /// A running `dagop explore`.
 struct Explorer {
@@ -103,7 +129,54 @@ fn show(browser: &Browser, url: &str) {
     browser
         .until("document.querySelectorAll('#legend button').length > 0")
         .unwrap();
+    drawn(browser);
+}
+
+/// Waits until what was changed is drawn.
+fn drawn(browser: &Browser) {
     browser.until("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))").unwrap();
+}
+
+/// Nothing hides anything, and pictures of it: light, then dark.
+fn photograph(browser: &Browser, name: &str) {
+    for theme in ["", "-dark"] {
+        drawn(browser);
+        assert_eq!(
+            browser.value(HIDDEN).unwrap(),
+            serde_json::json!([]),
+            "{name}{theme}"
+        );
+        browser
+            .screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}{theme}.png")))
+            .unwrap();
+        browser
+            .value("document.getElementById('theme').click()")
+            .unwrap();
+    }
+    drawn(browser);
+}
+
+/// The list's own keys: a shorter time, along it, and all of it again.
+fn walk_through_time(browser: &Browser) {
+    let widest = || -> u64 {
+        drawn(browser);
+        let widths: Vec<u64> = serde_json::from_value(browser.value(BARS).unwrap()).unwrap();
+        widths.into_iter().max().unwrap_or(0)
+    };
+    // Out of the search, into the list.
+    browser.press(&[key::ESCAPE, key::ESCAPE, "t"]).unwrap();
+    let all = widest();
+    browser.press(&["+", "+"]).unwrap();
+    assert!(widest() > all, "{all} pixels");
+    assert_eq!(browser.value(HIDDEN).unwrap(), serde_json::json!([]));
+    let first = "document.querySelector('.axis span').textContent";
+    let before = browser.text(".axis span:last-child").unwrap();
+    browser.press(&[key::RIGHT]).unwrap();
+    drawn(browser);
+    assert_ne!(browser.text(".axis span:last-child").unwrap(), before);
+    browser.press(&["0"]).unwrap();
+    assert_eq!(widest(), all);
+    assert_eq!(browser.value(first).unwrap(), "0");
 }
 
 /// The page was content, and asked this server alone.
@@ -177,25 +250,56 @@ fn the_page_shows_a_real_build_and_is_driven_by_keys() {
     let expected = &report["summary"]["calls_by_outcome"];
     assert_eq!(serde_json::to_value(counts(&browser)).unwrap(), *expected);
     browser.press(&["0"]).unwrap();
-    browser.until("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))").unwrap();
-    let drawn: BTreeMap<String, u64> =
+    drawn(&browser);
+    let pixels: BTreeMap<String, u64> =
         serde_json::from_value(browser.value(COLOURS).unwrap()).unwrap();
     assert!(
-        drawn.values().all(|pixels| *pixels > 20),
-        "every outcome has its colour: {drawn:?}"
+        pixels.values().all(|pixels| *pixels > 20),
+        "every outcome has its colour: {pixels:?}"
     );
 
-    // Search, and the first match with all its keys.
     let calls = report["calls"].as_array().unwrap();
     let exec = calls
         .iter()
         .find(|call| call["display"].as_str().unwrap().starts_with("withExec"))
         .unwrap();
+    search_and_read(&browser, &report, exec);
+    photograph(&browser, "explore");
+    walk_through_time(&browser);
+    browser
+        .value("(() => { const all = document.getElementById('details'); all.scrollTop = all.scrollHeight; })()")
+        .unwrap();
+    browser
+        .screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("explore-records.png"))
+        .unwrap();
+    walk_through_the_graph(&browser);
+    let digits = exec["call_key"]
+        .as_str()
+        .unwrap()
+        .split(':')
+        .nth(1)
+        .unwrap();
+    browser.value(&format!("(() => {{ const s = document.getElementById('search'); s.value = '{}'; s.dispatchEvent(new Event('input')); }})()", &digits[..12])).unwrap();
+    assert_eq!(
+        browser.text("#found").unwrap(),
+        format!("1 of {}", calls.len())
+    );
+
+    // The vertices, from the daemon's side.
+    browser.press(&[key::ESCAPE, "c"]).unwrap();
+    let expected = &report["summary"]["vertices_by_outcome"];
+    assert_eq!(serde_json::to_value(counts(&browser)).unwrap(), *expected);
+    assert_quiet(&browser, &explorer);
+}
+
+/// Search, and the first match with all its keys.
+fn search_and_read(browser: &Browser, report: &Value, exec: &Value) {
     browser
         .press(&["/", "w", "i", "t", "h", "e", "x", "e", "c", key::ENTER])
         .unwrap();
     assert_eq!(browser.text("#details h2").unwrap(), "withExec");
     // What is called on it has its name in the path.
+    let calls = report["calls"].as_array().unwrap();
     let named = calls.iter().filter(|call| {
         ["display", "path"].iter().any(|column| {
             let text = call[*column].as_str().unwrap();
@@ -218,20 +322,11 @@ fn the_page_shows_a_real_build_and_is_driven_by_keys() {
     );
     let cause = browser.text("#details .reason").unwrap();
     assert!(cause.starts_with("no earlier build on "), "{cause}");
-    browser
-        .screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("explore.png"))
-        .unwrap();
-    browser
-        .value("(() => { const all = document.getElementById('details'); all.scrollTop = all.scrollHeight; })()")
-        .unwrap();
-    browser
-        .screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("explore-records.png"))
-        .unwrap();
+}
 
-    // Along the edges and back; a key's beginning finds its step; Enter and Esc.
-    browser
-        .press(&[key::ESCAPE, key::ESCAPE, "g", key::UP])
-        .unwrap();
+/// Along the edges and back; Enter and Esc.
+fn walk_through_the_graph(browser: &Browser) {
+    browser.press(&["g", key::UP]).unwrap();
     assert_ne!(browser.text("#details h2").unwrap(), "withExec");
     browser.press(&[key::DOWN]).unwrap();
     assert_eq!(browser.text("#details h2").unwrap(), "withExec");
@@ -247,23 +342,6 @@ fn the_page_shows_a_real_build_and_is_driven_by_keys() {
         browser.value("document.activeElement.tagName").unwrap(),
         "CANVAS"
     );
-    let digits = exec["call_key"]
-        .as_str()
-        .unwrap()
-        .split(':')
-        .nth(1)
-        .unwrap();
-    browser.value(&format!("(() => {{ const s = document.getElementById('search'); s.value = '{}'; s.dispatchEvent(new Event('input')); }})()", &digits[..12])).unwrap();
-    assert_eq!(
-        browser.text("#found").unwrap(),
-        format!("1 of {}", calls.len())
-    );
-
-    // The vertices, from the daemon's side.
-    browser.press(&[key::ESCAPE, "c"]).unwrap();
-    let expected = &report["summary"]["vertices_by_outcome"];
-    assert_eq!(serde_json::to_value(counts(&browser)).unwrap(), *expected);
-    assert_quiet(&browser, &explorer);
 }
 
 #[test]
@@ -311,9 +389,7 @@ fn two_builds_stand_side_by_side() {
         "{follows}"
     );
     browser.press(&["N"]).unwrap();
-    browser
-        .screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("explore-compare.png"))
-        .unwrap();
+    photograph(&browser, "explore-compare");
     assert_quiet(&browser, &explorer);
 
     browser
@@ -423,16 +499,14 @@ fn five_thousand_steps_are_drawn_and_move() {
         "{elements} rows are elements: only those in view should be"
     );
     browser.press(&["0"]).unwrap();
-    browser.until("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))").unwrap();
-    let drawn: BTreeMap<String, u64> =
+    drawn(&browser);
+    let pixels: BTreeMap<String, u64> =
         serde_json::from_value(browser.value(COLOURS).unwrap()).unwrap();
     assert!(
-        drawn.values().all(|pixels| *pixels > 0),
-        "all of it is drawn: {drawn:?}"
+        pixels.values().all(|pixels| *pixels > 0),
+        "all of it is drawn: {pixels:?}"
     );
-    browser
-        .screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("explore-5000.png"))
-        .unwrap();
+    photograph(&browser, "explore-5000");
 
     // Text stays text.
     browser

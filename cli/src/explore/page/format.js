@@ -16,6 +16,19 @@ export function clock(ms) {
   return ms < 10000 ? `${(ms / 1000).toFixed(2)}s` : duration(ms);
 }
 
+// A tick of a time axis whose ticks are `step` milliseconds apart: as many digits as tell them apart.
+export function tick(ms, step) {
+  if (ms === 0) return "0";
+  if (ms < 1000 && step < 1000) return `${Math.round(ms)}ms`;
+  const digits = step >= 1000 ? 0 : step >= 100 ? 1 : step >= 10 ? 2 : 3;
+  const minutes = Math.floor(ms / 60000);
+  if (minutes === 0) return `${(ms / 1000).toFixed(digits)}s`;
+  const seconds = ((ms % 60000) / 1000).toFixed(digits).padStart(digits > 0 ? digits + 3 : 2, "0");
+  if (minutes < 60) return `${minutes}m${seconds}s`;
+  const rest = `${String(minutes % 60).padStart(2, "0")}m`;
+  return `${Math.floor(minutes / 60)}h${rest}${step < 60000 ? `${seconds}s` : ""}`;
+}
+
 // 999B, 1.2kB, 34.0MB: decimal units.
 export function bytes(count) {
   if (count < 1000) return `${count}B`;

@@ -222,7 +222,7 @@ export class Graph {
     const bright = [];
     context.lineWidth = Math.max(1.2, 0.7 / camera.scale);
     context.strokeStyle = colours.edge;
-    context.globalAlpha = camera.scale < SHAPE_FROM ? 0.15 : camera.scale < LETTER_FROM ? 0.35 : 0.75;
+    context.globalAlpha = camera.scale < SHAPE_FROM ? 0.3 : camera.scale < LETTER_FROM ? 0.35 : 0.75;
     context.beginPath();
     const consider = (upper, lower, edge) => {
       if (!this.edgeShown(edge)) return;

@@ -104,7 +104,12 @@ function listKey(page, event) {
   const moves = {
     ArrowDown: 1, ArrowUp: -1, PageDown: track.page, PageUp: -track.page, Home: -Infinity, End: Infinity,
   };
+  const times = {
+    "+": () => track.zoom(1.5), "=": () => track.zoom(1.5), "-": () => track.zoom(1 / 1.5), 0: () => track.all(),
+    ArrowLeft: () => track.pan(-0.2), ArrowRight: () => track.pan(0.2),
+  };
   if (event.key in moves) page.select(track.beside(moves[event.key]), true);
+  else if (event.key in times) times[event.key]();
   else if (event.key === "Enter") page.toDetails();
   else return;
   event.preventDefault();

@@ -50,6 +50,9 @@ class Page {
     byId("zoom-in").addEventListener("click", () => this.zoom(1.3));
     byId("zoom-out").addEventListener("click", () => this.zoom(1 / 1.3));
     byId("fit").addEventListener("click", () => this.fit());
+    byId("time-in").addEventListener("click", () => this.track.zoom(1.5));
+    byId("time-out").addEventListener("click", () => this.track.zoom(1 / 1.5));
+    byId("time-all").addEventListener("click", () => this.track.all());
     byId("turn").addEventListener("click", () => this.turn());
     byId("ask").addEventListener("click", () => this.help());
     byId("theme").addEventListener("click", () => this.theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));

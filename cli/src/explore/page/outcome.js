@@ -44,17 +44,21 @@ export function colourName(outcome) {
   return OUTCOMES[outcome] ? outcome.replace(" ", "-") : "unknown";
 }
 
+// The palette of the theme. Asking the style sheet is slow while elements are being changed.
+let current = null;
+
 // Fill and letter colour of every outcome, read anew whenever the theme changes.
 export function palette() {
   const entries = Object.keys(OUTCOMES).map((outcome) => {
     const fill = colour(colourName(outcome));
-    return [outcome, { fill, ink: ink(fill) }];
+    return [outcome, { fill, ink: inkOn(fill) }];
   });
-  return Object.fromEntries(entries);
+  current = Object.fromEntries(entries);
+  return current;
 }
 
 // Black or white, whichever stands out more from a `#rrggbb` colour (relative luminance of sRGB).
-function ink(fill) {
+function inkOn(fill) {
   const channels = [1, 3, 5].map((at) => Number.parseInt(fill.slice(at, at + 2), 16) / 255);
   const [r, g, b] = channels.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000000" : "#ffffff";
@@ -68,11 +72,11 @@ export function badge(outcome, label = null) {
 }
 
 export function setBadge(element, outcome, label = null) {
-  const fill = colour(colourName(outcome));
+  const { ink } = (current ?? palette())[outcome] ?? current.unknown;
   element.className = `badge ${shape(outcome)}`;
   element.textContent = letter(outcome);
   element.style.setProperty("--colour", `var(--${colourName(outcome)})`);
-  element.style.setProperty("--ink", ink(fill));
+  element.style.setProperty("--ink", ink);
   if (label) {
     element.setAttribute("role", "img");
     element.setAttribute("aria-label", label);

@@ -3,13 +3,16 @@
 
 import { make } from "./dom.js";
 import { MARKS, colourName, setBadge } from "./outcome.js";
-import { duration } from "./format.js";
+import { duration, tick } from "./format.js";
 
 const ROW = 28;
 const SPARE = 6;
 
 // Ticks of the axis: about one per so many pixels.
 const TICK_PIXELS = 90;
+
+// The shortest time that fills the axis, in milliseconds.
+const SPAN_MIN = 5;
 
 export class Track {
   // `events`: select(row).
@@ -23,6 +26,12 @@ export class Track {
     this.place = new Map();
     this.selected = -1;
     this.view = null;
+    this.wall = 1;
+    // The part of the time that the axis shows.
+    this.from = 0;
+    this.span = 1;
+    this.waiting = false;
+    this.listen();
     this.rows.addEventListener("scroll", () => this.refill());
     this.rows.addEventListener("click", (event) => {
       const element = event.target.closest(".row");
@@ -37,11 +46,76 @@ export class Track {
     }).observe(this.rows);
   }
 
+  // The mouse over the axis and the bars.
+  listen() {
+    let grip = null;
+    this.axis.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      grip = event.clientX;
+      this.axis.setPointerCapture(event.pointerId);
+    });
+    this.axis.addEventListener("pointermove", (event) => {
+      if (grip === null) return;
+      this.pan((grip - event.clientX) / Math.max(1, this.axis.clientWidth));
+      grip = event.clientX;
+    });
+    for (const end of ["pointerup", "pointercancel"]) this.axis.addEventListener(end, () => { grip = null; });
+    this.axis.addEventListener("dblclick", () => this.all());
+    for (const place of [this.axis, this.rows]) place.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+  }
+
+  // With Ctrl a shorter or longer time around the pointer; sideways, or with Shift, along it.
+  wheel(event) {
+    const { left, width } = this.axis.getBoundingClientRect();
+    const unit = event.deltaMode === 1 ? 16 : 1;
+    const sideways = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
+    if (event.ctrlKey || event.metaKey) {
+      const at = Math.min(1, Math.max(0, (event.clientX - left) / Math.max(1, width)));
+      this.zoom(Math.exp(-event.deltaY * unit * 0.005), at);
+    } else if (Math.abs(sideways) > Math.abs(event.shiftKey ? 0 : event.deltaY)) {
+      this.pan((sideways * unit) / Math.max(1, width));
+    } else return;
+    event.preventDefault();
+  }
+
+  // Shows a time shorter by `factor`; what is at this place of the axis, from 0 to 1, stays there.
+  zoom(factor, at = 0.5) {
+    const span = Math.min(this.wall, Math.max(Math.min(SPAN_MIN, this.wall), this.span / factor));
+    this.moveTo(this.from + at * (this.span - span), span);
+  }
+
+  // Moves by this share of what is shown.
+  pan(share) {
+    this.moveTo(this.from + share * this.span, this.span);
+  }
+
+  all() {
+    this.moveTo(0, this.wall);
+  }
+
+  moveTo(from, span) {
+    this.from = Math.min(Math.max(0, from), Math.max(0, this.wall - span));
+    this.span = span;
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => {
+      this.waiting = false;
+      this.drawAxis();
+      for (const slot of this.pool) {
+        if (slot.row >= 0) for (const side of ["a", "b"]) this.fillBar(slot.parts.bar[side], side, slot.row);
+      }
+    });
+  }
+
   // Shows these rows of a view, in this order; `wall` is the length of the axis in milliseconds.
   show(view, list, wall) {
     this.view = view;
     this.list = list;
-    this.wall = Math.max(1, wall);
+    if (Math.max(1, wall) !== this.wall) {
+      this.wall = Math.max(1, wall);
+      this.from = 0;
+      this.span = this.wall;
+    }
     this.place = new Map(list.map((row, at) => [row, at]));
     this.tall.style.height = `${list.length * ROW}px`;
     this.rows.setAttribute("aria-rowcount", list.length);
@@ -54,6 +128,7 @@ export class Track {
   select(row, reveal) {
     this.selected = row;
     const at = this.place.get(row);
+    if (at !== undefined) this.revealTime(row);
     if (reveal && at !== undefined) {
       const { scrollTop, clientHeight } = this.rows;
       const top = at * ROW;
@@ -61,6 +136,15 @@ export class Track {
       else if (top + ROW > scrollTop + clientHeight) this.rows.scrollTop = top + ROW - clientHeight;
     }
     this.refill();
+  }
+
+  // Moves along the time as little as shows where the row begins.
+  revealTime(row) {
+    const start = this.view.start(row);
+    if (start === null || this.span >= this.wall) return;
+    const margin = this.span / 20;
+    if (start < this.from) this.moveTo(start - margin, this.span);
+    else if (start > this.from + this.span - margin) this.moveTo(start + 2 * margin - this.span, this.span);
   }
 
   // The row so many places further on.
@@ -141,30 +225,44 @@ export class Track {
     const { view } = this;
     const outcome = view.outcome(side, row);
     const badge = parts.badge[side];
-    const bar = parts.bar[side];
     badge.hidden = side === "b" && !view.paired;
     badge.style.visibility = outcome ? "visible" : "hidden";
+    if (outcome) setBadge(badge, outcome);
+    this.fillBar(parts.bar[side], side, row);
+  }
+
+  // The bar of a step, as far as it is in the time that is shown.
+  fillBar(bar, side, row) {
+    const { view } = this;
+    const outcome = view.outcome(side, row);
     bar.hidden = true;
     if (!outcome) return;
-    setBadge(badge, outcome);
     const steps = view.sides[side];
     const start = steps.start(view[side][row]);
     if (start === null) return;
+    const { from, span } = this;
+    const end = start + (steps.took(view[side][row]) ?? 0);
+    if (end < from || start > from + span) return;
     bar.hidden = false;
-    bar.style.left = `min(${(100 * start) / this.wall}%, calc(100% - 3px))`;
-    bar.style.width = `${Math.min(100, (100 * (steps.took(view[side][row]) ?? 0)) / this.wall)}%`;
+    // Nothing is drawn far beyond the edges.
+    const left = Math.max(start, from - span);
+    bar.style.left = `min(${(100 * (left - from)) / span}%, calc(100% - 3px))`;
+    bar.style.width = `${(100 * (Math.min(end, from + 2 * span) - left)) / span}%`;
     bar.style.setProperty("--colour", `var(--${colourName(outcome)})`);
   }
 
   drawAxis() {
     if (!this.view) return;
-    const room = this.axis.clientWidth;
-    const step = roundStep((this.wall * TICK_PIXELS) / Math.max(TICK_PIXELS, room));
+    const { from, span } = this;
+    const room = Math.max(TICK_PIXELS, this.axis.clientWidth);
+    const step = roundStep((span * TICK_PIXELS) / room);
     const ticks = [];
-    for (let at = 0; at < this.wall && (at === 0 || (room * (this.wall - at)) / this.wall > 40); at += step) {
-      const tick = make("span", {}, at === 0 ? "0" : duration(at));
-      tick.style.left = `${(100 * at) / this.wall}%`;
-      ticks.push(tick);
+    // A label is not begun where it would not fit.
+    const last = from + (span * (room - 44)) / room;
+    for (let at = Math.ceil(from / step) * step; at <= last; at += step) {
+      const label = make("span", {}, tick(at, step));
+      label.style.left = `${(100 * (at - from)) / span}%`;
+      ticks.push(label);
     }
     this.axis.replaceChildren(...ticks);
   }
