@@ -30,7 +30,7 @@
 //! wrong here fails a build: it becomes a sentence in [`crate::report::Report::notices`].
 //!
 //! Privacy. Stored text is display text, in which sensitive arguments are hidden before it gets
-//! here; operations pass through the session's redaction, and of the files they write only digests
+//! here; calls, names and operations pass through the session's redaction, and of the files they write only digests
 //! are kept. Log lines, error messages and warnings are never stored: they may quote anything. The file
 //! is readable by its owner only.
 
@@ -102,6 +102,9 @@ pub const TEXT_BYTES_MAX: usize = 512;
 
 /// Longest operation stored, as JSON, in bytes; of a longer one only its digest is kept.
 pub const OPERATION_BYTES_MAX: usize = 256 << 10;
+
+/// Target of the log lines that say what recording costs; `hack/bench-ledger` reads them.
+pub(crate) const COST: &str = "dagop::ledger::cost";
 
 /// How long rows may wait in memory while a build runs.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);

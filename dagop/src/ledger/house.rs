@@ -42,11 +42,11 @@ enum Over {
     Bytes,
 }
 
-/// Removes the oldest builds until both limits hold.
+/// Removes the oldest builds until both limits hold: those that began first, whatever the clock said.
 fn remove_old_builds(connection: &Connection, limits: Limits) -> rusqlite::Result<Over> {
     let removed = connection.execute(
         "DELETE FROM builds WHERE number IN
-         (SELECT number FROM builds ORDER BY started_ms DESC, id LIMIT -1 OFFSET ?1)",
+         (SELECT number FROM builds ORDER BY number DESC LIMIT -1 OFFSET ?1)",
         [limits.builds_max.max(1)],
     )?;
     let mut over = if removed > 0 {
@@ -56,8 +56,7 @@ fn remove_old_builds(connection: &Connection, limits: Limits) -> rusqlite::Resul
     };
     while used_bytes(connection)? > limits.bytes_max {
         let removed = connection.execute(
-            "DELETE FROM builds WHERE number =
-             (SELECT number FROM builds ORDER BY started_ms, id LIMIT 1)
+            "DELETE FROM builds WHERE number = (SELECT min(number) FROM builds)
              AND (SELECT count(*) FROM builds) > 1",
             [],
         )?;

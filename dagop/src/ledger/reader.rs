@@ -50,9 +50,9 @@ impl Reader {
         })
     }
 
-    /// The newest builds, newest first, at most `count`.
+    /// The builds that began last, the last one first, at most `count`.
     pub fn builds(&self, count: usize) -> Result<Vec<BuildRow>, Error> {
-        let sql = "SELECT * FROM builds ORDER BY started_ms DESC, id LIMIT ?1";
+        let sql = "SELECT * FROM builds ORDER BY number DESC LIMIT ?1";
         self.rows(sql, [i64::try_from(count).unwrap_or(i64::MAX)], build_row)
     }
 
@@ -77,8 +77,7 @@ impl Reader {
                 return Ok(build);
             }
         }
-        let sql =
-            "SELECT * FROM builds WHERE id LIKE ?1 || '%' ORDER BY started_ms DESC, id LIMIT ?2";
+        let sql = "SELECT * FROM builds WHERE id LIKE ?1 || '%' ORDER BY number DESC LIMIT ?2";
         let mut found = self.rows(sql, (name, CANDIDATES_MAX), build_row)?;
         match found.len() {
             0 => Err(Error::NotFound(name.to_owned())),

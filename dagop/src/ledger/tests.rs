@@ -10,6 +10,7 @@ use crate::report::Report;
 
 mod bundles;
 mod facts;
+mod growth;
 mod processes;
 
 fn call(call: u64, display: &str) -> Event {

@@ -5,6 +5,7 @@
 //! end, where someone waits for the answer.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +31,9 @@ pub(super) struct Written {
     pub(super) number: Option<u64>,
     /// What went wrong, in sentences.
     pub(super) notices: Vec<String>,
+    /// Microseconds for which the thread was at work before it was asked to finish: since it began,
+    /// or since the last build finished. Then the build waits, and counts by itself.
+    pub(super) beside_us: u64,
 }
 
 /// Starts the thread. It ends when every sender is gone. When no thread can be had the inbox is
@@ -41,8 +45,11 @@ pub(super) fn spawn(path: PathBuf, limits: Limits, mut inbox: mpsc::Receiver<Mes
             limits,
             connection: None,
             notices: Vec::new(),
+            beside: Duration::ZERO,
         };
+        let begun = Instant::now();
         writer.open(schema::Look::Quick);
+        writer.beside = begun.elapsed();
         while let Some(message) = inbox.blocking_recv() {
             writer.handle(message);
         }
@@ -62,6 +69,8 @@ struct Writer {
     connection: Option<Connection>,
     /// What went wrong since the last build finished.
     notices: Vec<String>,
+    /// Work since the last build finished.
+    beside: Duration,
 }
 
 impl Writer {
@@ -79,6 +88,7 @@ impl Writer {
     }
 
     fn handle(&mut self, message: Message) {
+        let begun = Instant::now();
         match message {
             Message::Begin(batch) => {
                 if self.connection.is_none() && self.notices.is_empty() {
@@ -86,15 +96,23 @@ impl Writer {
                 }
                 self.write(&batch);
                 self.keep_house();
+                self.beside += begun.elapsed();
             }
             Message::Rows(batch) => {
                 self.write(&batch);
+                self.beside += begun.elapsed();
             }
             Message::Finish(batch, reply) => {
+                let beside = std::mem::take(&mut self.beside);
+                let beside_us = u64::try_from(beside.as_micros()).unwrap_or(u64::MAX);
                 let number = self.write(&batch);
                 let notices = std::mem::take(&mut self.notices);
                 // A build that no longer listens has nothing to be told.
-                _ = reply.send(Written { number, notices });
+                _ = reply.send(Written {
+                    number,
+                    notices,
+                    beside_us,
+                });
             }
         }
     }

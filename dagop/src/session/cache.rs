@@ -221,10 +221,13 @@ impl BuildSession {
 
     /// Notes what the prediction of everything that was evaluated says.
     pub(crate) fn note_predicted(&self) {
+        let begun = std::time::Instant::now();
         let evaluated = self.evaluated();
         self.join(&evaluated, join::predicted);
         // What the prediction compared with the disk is not compared again.
         self.note_listings(&evaluated);
+        let predicted_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::debug!(target: crate::ledger::COST, predicted_us, "predicted");
     }
 
     /// Predicts the keys of a graph and notes what `facts` makes of it.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod bad_input;
+mod bundle;
 mod cancel;
 mod concurrency;
 mod core_api;

@@ -64,6 +64,9 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, String), Error> {
     harden(&connection).map_err(sqlite)?;
     // Says what another program's, or a newer version's, file is.
     let version = schema::version(&connection, path)?;
+    if version == 0 {
+        return Err(unsound("there is nothing in it".to_owned()));
+    }
     if !has_format(&connection).map_err(sqlite)? {
         return Err(Error::NotABundle(path.to_owned()));
     }
