@@ -293,6 +293,10 @@ async fn image_args(
     for id in args.ids("platformVariants")? {
         variants.push(variant(&*load::<Container>(cx, &id).await?));
     }
+    // An empty container that only brings variants together is none of them.
+    if variants.iter().any(|variant| variant.tree.is_some()) {
+        variants.retain(|variant| variant.tree.is_some());
+    }
     for (i, one) in variants.iter().enumerate() {
         let twice = |other: &ImageVariant| other.platform == one.platform;
         if variants.len() > 1 && variants[i + 1..].iter().any(twice) {
