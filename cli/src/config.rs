@@ -49,6 +49,9 @@ pub(crate) struct ConnectionFlags {
     /// Name expected in the daemon's certificate
     #[arg(long, global = true, value_name = "NAME", env = "DAGOP_TLSSERVERNAME")]
     tlsservername: Option<String>,
+    /// Debug address of the daemon, as its --debugaddr: the records of its cache are then in `keys`
+    #[arg(long, global = true, value_name = "ADDR", env = "DAGOP_DEBUGADDR")]
+    debugaddr: Option<String>,
     /// Directory for the ledger and other state [default: $XDG_STATE_HOME/dagop]
     #[arg(long, global = true, value_name = "DIR", env = "DAGOP_STATE_DIR")]
     state_dir: Option<PathBuf>,
@@ -265,10 +268,6 @@ impl Config {
     /// What the engine is started with.
     pub(crate) fn engine_options(&self) -> Result<EngineOptions, CliError> {
         let environment = &self.environment;
-        let docker_config = environment
-            .docker_config
-            .clone()
-            .or_else(|| Some(environment.home.as_ref()?.join(".docker")));
         Ok(EngineOptions {
             state_dir: self.state_dir()?,
             address: self.flags.addr.clone(),
@@ -276,9 +275,17 @@ impl Config {
             docker_host: environment.docker_host.clone(),
             xdg_runtime_dir: environment.xdg_runtime_dir.clone(),
             tls: self.tls(),
-            docker_config,
+            docker_config: self.docker_config(),
+            debug_address: self.flags.debugaddr.clone(),
             ..EngineOptions::default()
         })
+    }
+
+    /// Docker's configuration directory.
+    pub(crate) fn docker_config(&self) -> Option<PathBuf> {
+        let environment = &self.environment;
+        let of_home = || Some(environment.home.as_ref()?.join(".docker"));
+        environment.docker_config.clone().or_else(of_home)
     }
 
     /// None when nothing about TLS was said.

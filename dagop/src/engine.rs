@@ -20,12 +20,13 @@ use dagql::{
     Cache, CacheStats, Request, Response, Schema, Server, ValueLimits, ValueStats, ValueStore,
 };
 use solver::backend::CacheBackend;
+use solver::backend::debug::DebugError;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::copies::Copies;
 use crate::daemon::{Daemon, DaemonInfo};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::event::{BuildEnd, Event};
 use crate::journal::Journal;
 use crate::ledger::{self, Ledger};
@@ -49,6 +50,8 @@ pub struct EngineOptions {
     pub tls: Option<TlsOptions>,
     /// Docker's configuration directory.
     pub docker_config: Option<PathBuf>,
+    /// Address of the daemon's debug endpoint; its cache store is then joined with each build.
+    pub debug_address: Option<String>,
     /// Go on without a daemon if none answers but one is remembered for the same addresses: calls
     /// that earlier runs answered are answered, and only those that need the daemon fail.
     pub daemon_may_be_away: bool,
@@ -208,7 +211,7 @@ impl Engine {
     /// Opens a session. The daemon hears of it when a call needs the daemon.
     ///
     /// # Errors
-    /// When no temporary directory can be made.
+    /// When no temporary directory can be made, or the debug address is none.
     pub fn session(&self, options: SessionOptions) -> Result<EngineSession, Error> {
         self.open(options, &self.ledger, Mode::Run)
     }
@@ -246,6 +249,10 @@ impl Engine {
         // A cache is written from what was solved: then all of it has to be.
         let recall = !options.no_recall && options.cache_exports.is_empty();
         let is_plan = mode == Mode::Plan;
+        let debug = match &self.options.debug_address {
+            Some(text) => Some(text.parse().map_err(debug_error)?),
+            None => None,
+        };
         let info = self.daemon.info();
         journal.begin(&info.address, &info.version, None);
         let worker = info.workers.first().map_or("", |worker| worker.id.as_str());
@@ -263,6 +270,7 @@ impl Engine {
             dump_llb: options.dump_llb,
             cache_imports: options.cache_imports,
             cache_exports: options.cache_exports,
+            debug,
             journal: Arc::clone(&journal),
             mode,
         })?;
@@ -365,6 +373,7 @@ impl EngineSession {
         self.build.note_predicted();
         if end != BuildEnd::Cancelled {
             self.build.note_imports().await;
+            self.build.note_store().await;
         }
         self.session.release();
         // A daemon that died has been reported by the call that needed it.
@@ -380,6 +389,10 @@ impl EngineSession {
 /// nothing for a document that cannot be parsed.
 pub fn operation_names(document: &str) -> Vec<String> {
     dagql::operation_names(document)
+}
+
+fn debug_error(error: DebugError) -> Error {
+    Error::new(Kind::Usage, error.to_string())
 }
 
 /// The id of this client, made once per state directory. It scopes per-client

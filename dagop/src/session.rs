@@ -47,6 +47,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use solver::backend::debug::DebugAddress;
 use solver::backend::session::{ContentStores, DockerConfig, RegistryAuth, SshAgents};
 use solver::backend::{Build, BuildOptions, CacheBackend, Client, Ref, Session, SessionConfig};
 use tokio::sync::OnceCell;
@@ -94,6 +95,8 @@ pub struct BuildSessionOptions {
     pub cache_imports: Vec<CacheBackend>,
     /// Caches to write at the end; inline ones with every image.
     pub cache_exports: Vec<CacheBackend>,
+    /// Where the daemon lists its cache store.
+    pub debug: Option<DebugAddress>,
     /// What happens, for progress and ledger.
     pub journal: Arc<Journal>,
     /// What the session is for.

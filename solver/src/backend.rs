@@ -17,6 +17,7 @@
 //!   progress to any number of readers.
 //! - [`session`] is the other direction: files, secrets and credentials that the
 //!   daemon asks for.
+//! - [`debug`] is another endpoint of a daemon, which lists its cache store.
 //! - [`error`] has the kinds of errors, [`failure`] what a daemon says in one.
 //!
 //! # Rules that hold everywhere here
@@ -31,6 +32,7 @@ pub mod build;
 pub mod client;
 pub mod container;
 pub mod control;
+pub mod debug;
 mod dial;
 pub mod discover;
 pub mod error;

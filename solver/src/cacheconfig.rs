@@ -4,7 +4,8 @@
 //! on top of a parent, and a list of records, each a digest with links to other records by input.
 //! It travels in three containers: as the config of an image manifest, in a registry or a local
 //! directory; as an entry of an index; or, records only, in the config of an image, whose layers
-//! the records then name by position (inline). [`read`](self::parse) takes the document itself;
+//! the records then name by position (inline). A daemon's debug endpoint lists its own store in a
+//! form of its own ([`parse_store`]). [`read`](self::parse) takes the document itself;
 //! getting hold of it is the caller's business ([`locate`] says where it is).
 //!
 //! A record's digest says what was done and not with what: all merges of two inputs have the same.
@@ -21,6 +22,7 @@ mod canonical;
 mod locate;
 mod matching;
 mod read;
+mod store;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ mod tests;
 pub use locate::{Blob, Place, diff_ids, image_layers, image_platform, inline_records, locate};
 pub use matching::{Matches, matches};
 pub use read::{parse, parse_inline};
+pub use store::{STORE_BYTES_MAX, parse_store};
 
 use crate::Digest;
 
@@ -43,6 +46,9 @@ pub const DOCUMENT_BYTES_MAX: usize = 64 << 20;
 
 /// Most records, and most layers, of one document.
 pub const ITEMS_MAX: usize = 1_000_000;
+
+/// Most links of one document.
+const LINKS_MAX: usize = 4 * ITEMS_MAX;
 
 /// A cache, as its document says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,10 +98,12 @@ pub struct Link {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// It is too large.
-    #[error("it has {bytes} bytes, more than {DOCUMENT_BYTES_MAX}")]
+    #[error("it has {bytes} bytes, more than {max}")]
     TooLarge {
         /// Its size.
         bytes: usize,
+        /// The limit.
+        max: usize,
     },
     /// It is not JSON of this shape.
     #[error("it is no cache config: {0}")]

@@ -32,7 +32,7 @@ use solver::{Digest, llb, registry};
 use super::BuildSession;
 use crate::error::Error;
 use crate::join;
-use crate::ledger::Facts;
+use crate::ledger::{Evidence, Facts};
 use crate::platform::Platform;
 use crate::remote::{self, Remote, TAG, manifest_of};
 
@@ -129,6 +129,26 @@ impl BuildSession {
             match read {
                 Err(remote::Error::Registry(error)) if error.is_not_found() => {}
                 read => self.note_unread(&import.kind, read),
+            }
+        }
+    }
+
+    /// Joins the daemon's own store, where an address of its debug endpoint is given.
+    pub(crate) async fn note_store(&self) {
+        let outputs = self.evaluated();
+        let Some(debug) = self.options.debug.as_ref().filter(|_| !self.is_plan()) else {
+            return;
+        };
+        if outputs.is_empty() {
+            return;
+        }
+        match debug.cache_store().await {
+            Ok(store) => self.join(&outputs, |prediction| {
+                join::found(prediction, &store, Evidence::Daemon)
+            }),
+            Err(reason) => {
+                let message = format!("the daemon's cache store is not in the ledger: {reason}");
+                self.options.journal.warn(&message);
             }
         }
     }

@@ -28,6 +28,7 @@ mod folding;
 mod harness;
 mod introspection;
 mod join;
+mod join_daemon;
 mod join_registry;
 mod kill;
 mod layering;

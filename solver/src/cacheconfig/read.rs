@@ -7,11 +7,10 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::{Config, DOCUMENT_BYTES_MAX, Error, ITEMS_MAX, Layer, Link, Record, canonical};
+use super::{
+    Config, DOCUMENT_BYTES_MAX, Error, ITEMS_MAX, LINKS_MAX, Layer, Link, Record, canonical,
+};
 use crate::Digest;
-
-/// Most links of one document.
-const LINKS_MAX: usize = 4 * ITEMS_MAX;
 
 #[derive(Deserialize)]
 struct WireConfig {
@@ -71,7 +70,7 @@ struct WireLink {
 /// # Errors
 /// Whatever is wrong with it, and where.
 pub fn parse(document: &[u8]) -> Result<Config, Error> {
-    let wire: WireConfig = from_json(document, b'{')?;
+    let wire: WireConfig = from_json(document, b'{', DOCUMENT_BYTES_MAX)?;
     bound("layers", wire.layers.len())?;
     let layers = wire.layers.iter().enumerate().map(layer);
     let (layers, positions) = parents_first(layers.collect::<Result<_, _>>()?)?;
@@ -83,16 +82,21 @@ pub fn parse(document: &[u8]) -> Result<Config, Error> {
 /// # Errors
 /// Whatever is wrong with it, and where.
 pub fn parse_inline(records: &[u8], layers: Vec<Layer>) -> Result<Config, Error> {
-    let records: Vec<WireRecord> = from_json(records, b'[')?;
+    let records: Vec<WireRecord> = from_json(records, b'[', DOCUMENT_BYTES_MAX)?;
     let positions: Vec<usize> = (0..layers.len()).collect();
     finish(layers, records, &positions)
 }
 
-/// A value that begins with `opening`: an object would also be read from the list of its fields.
-fn from_json<'a, T: Deserialize<'a>>(document: &'a [u8], opening: u8) -> Result<T, Error> {
-    if document.len() > DOCUMENT_BYTES_MAX {
+/// A value of at most `max` bytes that begins with `opening`: an object would also be read from the
+/// list of its fields.
+pub(super) fn from_json<'a, T: Deserialize<'a>>(
+    document: &'a [u8],
+    opening: u8,
+    max: usize,
+) -> Result<T, Error> {
+    if document.len() > max {
         let bytes = document.len();
-        return Err(Error::TooLarge { bytes });
+        return Err(Error::TooLarge { bytes, max });
     }
     if document.trim_ascii_start().first() != Some(&opening) {
         let expected = char::from(opening);
@@ -101,14 +105,14 @@ fn from_json<'a, T: Deserialize<'a>>(document: &'a [u8], opening: u8) -> Result<
     serde_json::from_slice(document).map_err(|error| Error::Shape(error.to_string()))
 }
 
-fn bound(what: &str, count: usize) -> Result<(), Error> {
+pub(super) fn bound(what: &str, count: usize) -> Result<(), Error> {
     if count > ITEMS_MAX {
         return Err(Error::at(what, format!("there are more than {ITEMS_MAX}")));
     }
     Ok(())
 }
 
-fn digest(place: impl Fn() -> String, text: &str) -> Result<Digest, Error> {
+pub(super) fn digest(place: impl Fn() -> String, text: &str) -> Result<Digest, Error> {
     Digest::parse(text).map_err(|error| Error::at(place(), error.to_string()))
 }
 
@@ -234,7 +238,7 @@ fn finish(layers: Vec<Layer>, wire: Vec<WireRecord>, positions: &[usize]) -> Res
     })
 }
 
-fn check_loops(records: &[Record]) -> Result<(), Error> {
+pub(super) fn check_loops(records: &[Record]) -> Result<(), Error> {
     let order = canonical::order(records);
     if order.len() == records.len() {
         return Ok(());

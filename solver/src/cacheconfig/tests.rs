@@ -104,7 +104,11 @@ fn every_mistake_is_named_by_its_place() {
         assert!(error.contains(expected), "{text}: {error}");
     }
     let bytes = DOCUMENT_BYTES_MAX + 1;
-    assert_eq!(parse(&vec![b' '; bytes]), Err(Error::TooLarge { bytes }));
+    let max = DOCUMENT_BYTES_MAX;
+    assert_eq!(
+        parse(&vec![b' '; bytes]),
+        Err(Error::TooLarge { bytes, max })
+    );
 }
 
 #[test]
