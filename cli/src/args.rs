@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cache;
 use crate::config::{
     Config, ConnectionFlags, Environment, ProgressFlags, ServeFlags, ServerFlags, SessionFlags,
 };
@@ -42,7 +43,8 @@ $BUILDKIT_HOST, buildkitd's socket, a rootless buildkitd's socket, Docker Engine
 
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 a step of the build or its input failed, 2 wrong \
 usage or a document that does not fit the schema, 3 no daemon, or it went away, 70 a defect of \
-dagop, 130 cancelled. `why` exits with 4 if a fact is missing, `diff` with 1 if keys differ.";
+dagop, 130 cancelled. `why` and `cache explain` exit with 4 if a fact is missing, `diff` with 1 if \
+keys differ.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -363,6 +365,31 @@ pub(crate) enum CacheCommand {
     Stats(CacheStatsArgs),
     /// Delete every value that earlier runs kept, and say how many there were
     Prune(CachePruneArgs),
+    /// Say which steps of a recorded build a cache elsewhere has, and where the chain breaks
+    Explain(CacheExplainArgs),
+}
+
+/// `dagop cache explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheExplainArgs {
+    /// Image reference, directory or archive of the cache, or as --import-cache names one
+    #[arg(value_name = "CACHE", value_parser = cache::named)]
+    pub(crate) cache: dagop::CacheBackend,
+    /// Only these steps: path or number of a call, beginning of a digest, name with `*`
+    #[arg(value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// The build: its number, its id, the beginning of one, or `last`
+    #[arg(long, value_name = "BUILD", default_value = "last")]
+    pub(crate) build: String,
+    /// Of an image for several platforms look at this one only
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Read a file that `dagop bundle` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Print everything as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `dagop cache stats`.

@@ -2,6 +2,9 @@
 //! `type=local,dest=DIR,mode=max`. A field with a comma in its value is put in double quotes, which
 //! are written twice inside of them.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use dagop::CacheBackend;
 
 /// Kinds of caches that a daemon can read or write.
@@ -30,6 +33,26 @@ pub(crate) fn import(text: &str) -> Result<CacheBackend, String> {
     Ok(cache)
 }
 
+/// Reads the name of a cache to look at: as `--import-cache` has it, the path of a directory or an
+/// archive, or an image reference.
+pub(crate) fn named(text: &str) -> Result<CacheBackend, String> {
+    if text.contains('=') {
+        return import(text);
+    }
+    let is_path = text.starts_with(['/', '.']) || Path::new(text).exists();
+    let (kind, name) = if is_path {
+        ("local", "src")
+    } else {
+        ("registry", "ref")
+    };
+    let cache = CacheBackend {
+        kind: kind.to_owned(),
+        attrs: BTreeMap::from([(name.to_owned(), text.to_owned())]),
+    };
+    needs(&cache, name)?;
+    Ok(cache)
+}
+
 fn needs(cache: &CacheBackend, name: &str) -> Result<(), String> {
     let given = cache.attrs.get(name).is_some_and(|value| !value.is_empty());
     let kind = &cache.kind;
@@ -39,7 +62,7 @@ fn needs(cache: &CacheBackend, name: &str) -> Result<(), String> {
 }
 
 fn parse(text: &str) -> Result<CacheBackend, String> {
-    let mut attrs = std::collections::BTreeMap::new();
+    let mut attrs = BTreeMap::new();
     for field in fields(text)? {
         let (name, value) = field
             .split_once('=')
@@ -108,6 +131,22 @@ mod tests {
             import("type=registry,ref=r/i:t").unwrap().attrs["ref"],
             "r/i:t"
         );
+    }
+
+    #[test]
+    fn a_path_is_told_from_a_reference() {
+        let kind = |text: &str| named(text).map(|cache| cache.kind);
+        for path in ["/tmp/cache", "./cache", "../cache.tar", "."] {
+            assert_eq!(kind(path).as_deref(), Ok("local"), "{path}");
+        }
+        let reference = named("host:5000/a/b:tag").unwrap();
+        assert_eq!(reference.attrs["ref"], "host:5000/a/b:tag");
+        let full = named("type=local,src=host/a,tag=v1").unwrap();
+        assert_eq!(
+            (full.kind.as_str(), full.attrs["tag"].as_str()),
+            ("local", "v1")
+        );
+        assert!(kind("").unwrap_err().contains("needs ref="));
     }
 
     #[test]

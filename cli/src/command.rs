@@ -52,7 +52,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Command::Predict(args) => predict::predict(&args).map(|()| 0),
             Command::Explore(args) => explore::explore(&config, &args).await.map(|()| 0),
             Command::Du(args) => du::du(&config, &args).await.map(|()| 0),
-            Command::Cache(command) => cache::cache(&config, &command).await.map(|()| 0),
+            Command::Cache(command) => cache::cache(&config, &command).await,
             Command::Version(args) => version::version(&config, &args).await.map(|()| 0),
             Command::Serve(args) => serve::serve(&config, args).await,
             Command::Session(args) => session::session(&config, args).await.map(|()| 0),

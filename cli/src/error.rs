@@ -153,6 +153,7 @@ impl From<dagop::explain::Error> for CliError {
         let message = error.to_string();
         match error {
             Error::Ledger(error) => error.into(),
+            Error::Remote(_) => Self::failed(message),
             Error::NoStep { .. } => Self::failed(message).with_hint(
                 "a step is a call's path or number, the beginning of a digest, or a name with *",
             ),

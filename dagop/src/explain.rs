@@ -18,7 +18,7 @@
 //! [`compare`] gives all root causes between two builds (`dagop diff`), [`why`] answers for one
 //! step (`dagop why`), [`reasons`] for all steps of a build at once, `ahead` for steps that a plan
 //! expects to run, [`waste`] finds steps that ran
-//! to make what was there already. A [`Reason`] is data and renders to one sentence.
+//! to make what was there already, [`cache::in_cache`] which steps a cache elsewhere has. A [`Reason`] is data and renders to one sentence.
 //!
 //! Nothing is guessed. Where a fact is missing the reason is [`Reason::Unknown`] and names it. That
 //! the daemon has lost a record is concluded only when no key differs, the daemons are the same and
@@ -30,6 +30,7 @@ mod against;
 mod ahead;
 mod align;
 mod answer;
+pub mod cache;
 mod causes;
 mod change;
 mod exec;
@@ -66,6 +67,9 @@ pub enum Error {
     /// The ledger could not be read.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
+    /// The cache could not be read.
+    #[error(transparent)]
+    Remote(#[from] crate::remote::Error),
     /// The build has no such step.
     #[error("build {build} has no step {step:?}")]
     NoStep {

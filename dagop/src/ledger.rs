@@ -64,7 +64,7 @@ pub use reader::Reader;
 pub use recorder::Recorder;
 pub use row::{
     BuildRow, BuildState, CacheRows, CallRow, ContentRow, Evidence, InputRow, LayerRow,
-    OperationRow, RecordRow, SourceRow, TreeRow, VertexRow,
+    OperationRow, RecordRow, Recorded, SourceRow, TreeRow, VertexRow,
 };
 pub use tree::HashedTree;
 

@@ -14,10 +14,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use snapshots::content::{self, ContentError, ContentStore, REF_NAME};
+use snapshots::content::{self, ContentError, ContentProvider as _, ContentStore, REF_NAME};
 use snapshots::image;
 use solver::Digest;
-use solver::backend::session::AuthProvider;
+use solver::backend::session::{AuthProvider, DockerConfig, RegistryAuth};
 use solver::backend::{CacheBackend, Client};
 use solver::cacheconfig::{self, Config, DOCUMENT_BYTES_MAX, Layer, Place};
 use solver::llb::reference::Reference;
@@ -105,6 +105,14 @@ enum Where {
     Daemon(Client, Digest),
 }
 
+/// Whose credentials a registry is shown: those of Docker's configuration.
+pub fn docker_credentials(directory: Option<&Path>) -> Arc<dyn AuthProvider> {
+    Arc::new(match directory {
+        Some(directory) => RegistryAuth::with_docker_config(DockerConfig::new(directory)),
+        None => RegistryAuth::new(),
+    })
+}
+
 impl Remote {
     /// The cache that a user names as for `--import-cache`; paths are relative to `workdir`.
     ///
@@ -179,6 +187,11 @@ impl Remote {
             }
         }
         self
+    }
+
+    /// Its name for people.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Everything behind the name, in the order of its index.
@@ -297,6 +310,31 @@ impl Remote {
             Where::Daemon(client, _) => {
                 let read = client.read_blob(digest).await;
                 read.map_err(|e| Error::Daemon(e.to_string()))
+            }
+        }
+    }
+
+    /// The size of a blob that is there: none if it is not, and none in that if nobody says.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub(crate) async fn stat(&self, digest: &Digest) -> Result<Option<Option<u64>>, Error> {
+        match &self.place {
+            Where::Registry(repository, _) => {
+                Ok(repository.stat(digest).await?.map(|stored| stored.size))
+            }
+            Where::Local { store, .. } => {
+                let info = |store: &ContentStore, digest: &_| match store.info(digest) {
+                    Ok(info) => Ok(Some(Some(info.size))),
+                    Err(error) if error.is_not_found() => Ok(None),
+                    Err(error) => Err(error),
+                };
+                on_disk(store, digest, info).await
+            }
+            Where::Daemon(client, _) => {
+                let read = client.read_blob(digest).await;
+                let read = read.map_err(|e| Error::Daemon(e.to_string()))?;
+                Ok(Some(Some(read.len() as u64)))
             }
         }
     }

@@ -1,5 +1,7 @@
-//! `dagop cache`: the engine's own cache. The daemon's is shown by `dagop du`.
+//! `dagop cache`: the engine's own cache, and caches outside of the daemon. The daemon's is shown by
+//! `dagop du`.
 
+mod explain;
 mod stats;
 
 use dagop::report::text;
@@ -10,10 +12,11 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::output;
 
-pub(crate) async fn cache(config: &Config, command: &CacheCommand) -> Result<(), CliError> {
+pub(crate) async fn cache(config: &Config, command: &CacheCommand) -> Result<u8, CliError> {
     match command {
-        CacheCommand::Stats(args) => stats::stats(config, args).await,
-        CacheCommand::Prune(args) => prune(config, args),
+        CacheCommand::Stats(args) => stats::stats(config, args).await.map(|()| 0),
+        CacheCommand::Prune(args) => prune(config, args).map(|()| 0),
+        CacheCommand::Explain(args) => explain::explain(config, args).await,
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Step {
     pub(super) salts: Vec<String>,
     /// Its inputs.
     pub(super) inputs: Vec<Link>,
+    /// Digests of its records without their links, with the output they are of.
+    pub(super) keys: BTreeSet<(u64, String)>,
     /// Canonical digests of its records, with the output they are of.
     pub(super) records: BTreeSet<(u64, String)>,
     /// Diff ids of what its outputs added, where a cache told.
@@ -136,6 +138,7 @@ impl Graph {
             let Some(step) = by_raw.get(&row.vertex).map(|&place| &mut steps[place]) else {
                 continue;
             };
+            step.keys.insert((row.output, row.digest));
             if let Some(canonical) = row.canonical {
                 step.records.insert((row.output, canonical));
             }
@@ -241,6 +244,7 @@ fn step(vertex: &VertexRow, operation: Option<OperationRow>) -> (Step, Vec<(Stri
         fields,
         salts,
         inputs: Vec::new(),
+        keys: BTreeSet::new(),
         records: BTreeSet::new(),
         layers: BTreeSet::new(),
         trees: BTreeSet::new(),
@@ -299,7 +303,7 @@ pub(super) fn input_index(value: Option<&Value>) -> Option<usize> {
 
 /// Takes the salts out of an operation. An action of a file operation counts the inputs and the
 /// actions before it, so the indexes behind a salt shift.
-fn take_salts(fields: &mut Value, inputs: usize) -> Vec<String> {
+pub(super) fn take_salts(fields: &mut Value, inputs: usize) -> Vec<String> {
     let mut salts = Vec::new();
     if let Some(mounts) = fields
         .pointer_mut("/exec/mounts")

@@ -10,7 +10,7 @@ use super::listing::{Change, Entry, Trees};
 use super::operations::Unpacker;
 use super::row::{
     BuildRow, BuildState, CacheRows, CallRow, ContentRow, Evidence, LayerRow, OperationRow,
-    RecordRow, SourceRow, TreeRow, VertexRow,
+    RecordRow, Recorded, SourceRow, TreeRow, VertexRow,
 };
 use super::{DagOpKind, Error, Outcome, VertexKind, bundle, schema};
 
@@ -222,6 +222,25 @@ impl Reader {
         let mut unpacker = Unpacker::default();
         let read = |row: &Row<'_>| unpacker.read(&self.connection, row);
         Ok(self.rows(sql, [pack(canonical)], read)?.pop())
+    }
+
+    /// The newest vertex of any build that has a cache record of this digest.
+    pub fn with_record(&self, record: &str) -> Result<Option<Recorded>, Error> {
+        let sql = "SELECT b.id, v.kind, coalesce(v.name, o.name) AS full_name,
+                coalesce(v.canonical, v.raw) AS full_canonical
+            FROM records r JOIN builds b ON b.number = r.build
+            JOIN vertices v ON v.build = r.build AND v.number = r.vertex
+            LEFT JOIN operations o ON v.planned AND o.digest = coalesce(v.canonical, v.raw)
+            WHERE r.digest = ?1 ORDER BY b.started_ms DESC LIMIT 1";
+        let rows = self.rows(sql, [pack(record)], |row| {
+            Ok(Recorded {
+                build: row.get("id")?,
+                canonical: digest(row, "full_canonical")?,
+                name: row.get("full_name")?,
+                kind: word(row, "kind", VertexKind::parse)?,
+            })
+        })?;
+        Ok(rows.into_iter().next())
     }
 
     /// The files of a tree, in order of path; none if the ledger does not have (or keep) it.

@@ -158,6 +158,19 @@ pub struct RecordRow {
     pub layer: Option<u64>,
 }
 
+/// A vertex that has a record, in the newest build that does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Id of the build.
+    pub build: String,
+    /// Canonical digest.
+    pub canonical: String,
+    /// Name.
+    pub name: String,
+    /// Kind of op.
+    pub kind: VertexKind,
+}
+
 /// One layer of a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerRow {

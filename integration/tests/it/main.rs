@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bundle;
+mod cache_explain;
 mod cancel;
 mod concurrency;
 mod core_api;
