@@ -31,6 +31,7 @@ mod introspection;
 mod join;
 mod join_daemon;
 mod join_registry;
+mod join_status;
 mod kill;
 mod layering;
 mod plan;
