@@ -48,13 +48,20 @@ impl Formatter for GoFormatter {
         fragment: &str,
     ) -> io::Result<()> {
         let mut rest = fragment;
-        let special = ['<', '>', '&', '\u{2028}', '\u{2029}'];
-        while let Some(at) = rest.find(special) {
+        // Both separators start with the byte 0xE2.
+        let may_differ = |byte: &u8| matches!(byte, b'<' | b'>' | b'&' | 0xE2);
+        while let Some(at) = rest.as_bytes().iter().position(may_differ) {
             let (before, from) = rest.split_at(at);
-            writer.write_all(before.as_bytes())?;
             let mut characters = from.chars();
-            if let Some(character) = characters.next() {
-                write!(writer, "\\u{:04x}", u32::from(character))?;
+            let Some(character) = characters.next() else {
+                break;
+            };
+            writer.write_all(before.as_bytes())?;
+            match character {
+                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                    write!(writer, "\\u{:04x}", u32::from(character))?;
+                }
+                _ => write!(writer, "{character}")?,
             }
             rest = characters.as_str();
         }
