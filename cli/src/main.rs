@@ -18,6 +18,11 @@ mod variables;
 
 use std::process::ExitCode;
 
+/// Graphs, IDs and documents are many small allocations of all ages, for which the C library's
+/// allocator spends a third of the time of a prediction.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match args::parse() {
         Ok(cli) => cli,

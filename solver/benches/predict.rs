@@ -1,7 +1,8 @@
 //! Prediction without content: time against the number of vertices, for a chain, diamonds and a fan.
 //!
 //! ```text
-//! cargo bench -p solver --bench predict
+//! cargo bench -p solver --bench predict              all sizes
+//! cargo bench -p solver --bench predict -- 10000     these
 //! ```
 //! Prints the median of [`ROUNDS`] runs for each size, and for each shape R2: how much of the time a
 //! straight line through the sizes explains. Reading the definition back is part of it, as a
@@ -18,6 +19,10 @@ use solver::{
     },
     predict::{Nothing, predict},
 };
+
+/// That of the dagop binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Vertices of each run.
 const SIZES: [usize; 6] = [1_000, 10_000, 25_000, 50_000, 75_000, 100_000];
@@ -113,13 +118,19 @@ fn r_squared(points: &[(f64, f64)]) -> f64 {
 
 #[expect(clippy::print_stdout, reason = "the table is the result")]
 fn main() {
+    // Cargo adds flags of its own.
+    let given = std::env::args().skip(1);
+    let mut sizes: Vec<usize> = given.filter_map(|size| size.parse().ok()).collect();
+    if sizes.is_empty() {
+        sizes = SIZES.to_vec();
+    }
     println!(
         "{:<10}  {:>9}  {:>10}  {:>10}",
         "SHAPE", "VERTICES", "MS", "US/VERTEX"
     );
     for name in ["chain", "diamonds", "fan"] {
         let mut points = Vec::new();
-        for size in SIZES {
+        for &size in &sizes {
             let definition = Definition::marshal(Some(&grow(name, size)), &Constraints::default());
             let vertices = definition.def.len() - 1;
             let milliseconds = median(&definition).as_secs_f64() * 1e3;

@@ -1,11 +1,16 @@
 //! Digests: what vertices, cache records and blobs are named by.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    sync::Arc,
+};
 
 use sha2::{Digest as _, Sha256};
 
 /// A digest as text, `algorithm:hex`. Cheap to clone; ordered by its text.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(Arc<str>);
 
 /// A text that is no digest.
@@ -19,11 +24,24 @@ pub struct ParseDigestError {
 /// Longest text accepted as a digest: sha512 and its name take 135 bytes.
 const DIGEST_LENGTH_MAX: usize = 160;
 
+/// Digits of a digest that its place in a map depends on: 64 bits.
+const HASHED_DIGITS: usize = 16;
+
+/// Length of `sha256:`.
+const SHA256_PREFIX: usize = 7;
+
+/// A sha256 digest whose digits are to be written.
+const SHA256_TEXT: &[u8; SHA256_PREFIX + 64] =
+    b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
 impl Digest {
     /// The sha256 digest of some bytes.
     #[must_use]
     pub fn sha256(bytes: &[u8]) -> Self {
-        Self(format!("sha256:{}", hex::encode(Sha256::digest(bytes))).into())
+        let mut text = *SHA256_TEXT;
+        hex::encode_to_slice(Sha256::digest(bytes), &mut text[SHA256_PREFIX..])
+            .expect("64 digits for 32 bytes");
+        Self(std::str::from_utf8(&text).expect("it is ASCII").into())
     }
 
     /// The whole text.
@@ -85,6 +103,14 @@ impl Digest {
             return fail("wrong number of hexadecimal digits for this algorithm");
         }
         Ok(Self(text.into()))
+    }
+}
+
+/// The last digits are as random as all of them, and maps by digest are asked often.
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let text = self.0.as_bytes();
+        state.write(&text[text.len().saturating_sub(HASHED_DIGITS)..]);
     }
 }
 

@@ -15,6 +15,7 @@ pub mod cacheconfig;
 pub mod cachemap;
 pub mod digest;
 pub mod llb;
+mod parallel;
 pub mod predict;
 pub mod registry;
 

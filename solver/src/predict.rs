@@ -35,6 +35,7 @@ mod files;
 mod graph;
 mod inputs;
 mod known;
+mod maps;
 mod missing;
 mod predictor;
 mod records;

@@ -4,23 +4,29 @@
 //! impossible in an honest definition; a forged one cannot contain a cycle either, because every
 //! operation is filed under the hash of its own bytes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use prost::Message as _;
 use proto::pb;
 
 use super::{Definition, Error, Output, Vertex};
-use crate::Digest;
+use crate::{Digest, parallel};
 
 /// Most operations in one definition. The largest known builds have some ten thousand.
 pub(super) const OPS_MAX: usize = 1_000_000;
 
-/// An operation on its way to becoming a vertex.
+/// An operation on its way to becoming a vertex. It has many fields, and is not moved about.
 struct Parsed {
-    op: pb::Op,
-    bytes: Bytes,
-    digest: Digest,
+    op: Box<pb::Op>,
+    metadata: pb::OpMetadata,
+}
+
+/// What operations are filed under.
+struct Filed<'a> {
+    digests: &'a [Digest],
+    positions: HashMap<&'a str, usize>,
 }
 
 pub(super) fn output(definition: &Definition) -> Result<Option<Output>, Error> {
@@ -35,18 +41,16 @@ pub(super) fn output(definition: &Definition) -> Result<Option<Output>, Error> {
     if definition.def.len() > OPS_MAX {
         return malformed("it has more than 1000000 vertices");
     }
-    let parsed = definition
-        .def
-        .iter()
-        .enumerate()
-        .map(parse)
-        .collect::<Result<Vec<_>, _>>()?;
-    let positions: HashMap<&Digest, usize> = parsed
-        .iter()
-        .enumerate()
-        .map(|(position, parsed)| (&parsed.digest, position))
-        .collect();
-
+    let parsed = parallel::map(&definition.def, |index, bytes| {
+        parse(definition, index, bytes)
+    });
+    // Of several errors the first one is told.
+    let parsed: Vec<_> = parsed.into_iter().collect::<Result<_, _>>()?;
+    let (parsed, digests): (Vec<Parsed>, Vec<Digest>) = parsed.into_iter().unzip();
+    let filed = Filed {
+        positions: digests.iter().map(Digest::as_str).zip(0..).collect(),
+        digests: &digests,
+    };
     let last = parsed.len() - 1;
     let terminal = &parsed[last].op;
     if terminal.op.is_some() {
@@ -55,88 +59,83 @@ pub(super) fn output(definition: &Definition) -> Result<Option<Output>, Error> {
     let Some(result) = terminal.inputs.first() else {
         return malformed("the terminal vertex has no input");
     };
-    let root = position(&positions, &parsed, last, result)?;
-    let vertices = connect(definition, &parsed, &positions, root)?;
-    Ok(vertices[root]
-        .as_ref()
-        .map(|vertex| vertex.output(result.index)))
+    let root = filed.position(last, result)?;
+    let index = result.index;
+    let vertices = connect(definition, parsed, &filed, root)?;
+    Ok(vertices[root].as_ref().map(|vertex| vertex.output(index)))
 }
 
-fn parse((index, bytes): (usize, &Bytes)) -> Result<Parsed, Error> {
+fn parse(definition: &Definition, index: usize, bytes: &Bytes) -> Result<(Parsed, Digest), Error> {
     let digest = Digest::sha256(bytes);
-    match pb::Op::decode(bytes.clone()) {
-        Ok(op) => Ok(Parsed {
-            op,
-            bytes: bytes.clone(),
-            digest,
-        }),
-        Err(error) => Err(Error::Vertex {
+    let mut op = Box::<pb::Op>::default();
+    if let Err(error) = op.merge(bytes.clone()) {
+        return Err(Error::Vertex {
             index,
             digest,
             reason: error.to_string(),
-        }),
+        });
     }
+    let metadata = definition.metadata.get(&digest);
+    let metadata = metadata.cloned().unwrap_or_default();
+    Ok((Parsed { op, metadata }, digest))
 }
 
-/// Position of the vertex that an input of vertex `index` names.
-fn position(
-    positions: &HashMap<&Digest, usize>,
-    parsed: &[Parsed],
-    index: usize,
-    input: &pb::Input,
-) -> Result<usize, Error> {
-    let fail = |reason: String| {
-        Err(Error::Vertex {
-            index,
-            digest: parsed[index].digest.clone(),
-            reason,
+impl Filed<'_> {
+    /// Position of the vertex that an input of vertex `index` names.
+    fn position(&self, index: usize, input: &pb::Input) -> Result<usize, Error> {
+        let fail = |reason: String| {
+            Err(Error::Vertex {
+                index,
+                digest: self.digests[index].clone(),
+                reason,
+            })
+        };
+        if input.index < 0 {
+            return fail(format!("an input has the negative output {}", input.index));
+        }
+        if let Some(&position) = self.positions.get(input.digest.as_str()) {
+            return Ok(position);
+        }
+        fail(match Digest::parse(&input.digest) {
+            Ok(digest) => format!("input {digest} is not part of the definition"),
+            Err(_) => format!("an input has the invalid digest {:?}", input.digest),
         })
-    };
-    if input.index < 0 {
-        return fail(format!("an input has the negative output {}", input.index));
-    }
-    let Ok(digest) = Digest::parse(&input.digest) else {
-        return fail(format!(
-            "an input has the invalid digest {:?}",
-            input.digest
-        ));
-    };
-    match positions.get(&digest) {
-        Some(&position) => Ok(position),
-        None => fail(format!("input {digest} is not part of the definition")),
     }
 }
 
 /// Makes the vertices below `root`, inputs first, with a stack in place of recursion.
 fn connect(
     definition: &Definition,
-    parsed: &[Parsed],
-    positions: &HashMap<&Digest, usize>,
+    mut parsed: Vec<Parsed>,
+    filed: &Filed<'_>,
     root: usize,
 ) -> Result<Vec<Option<Arc<Vertex>>>, Error> {
     let mut vertices: Vec<Option<Arc<Vertex>>> = vec![None; parsed.len()];
     let mut stack = vec![(root, Vec::new())];
     while let Some((index, inputs)) = stack.last_mut() {
         let index = *index;
-        let Parsed { op, bytes, digest } = &parsed[index];
-        if let Some(input) = op.inputs.get(inputs.len()) {
-            let position = position(positions, parsed, index, input)?;
+        if let Some(input) = parsed[index].op.inputs.get(inputs.len()) {
+            let position = filed.position(index, input)?;
             match &vertices[position] {
                 Some(vertex) => inputs.push(vertex.output(input.index)),
                 None => stack.push((position, Vec::new())),
             }
             continue;
         }
+        // Each operation becomes a vertex once, so it can be taken.
+        let Parsed { op, metadata } = &mut parsed[index];
+        let (op, metadata) = (std::mem::take(op), std::mem::take(metadata));
+        let digest = filed.digests[index].clone();
         if op.op.is_none() {
             return Err(Error::Vertex {
                 index,
-                digest: digest.clone(),
+                digest,
                 reason: "it has no operation".to_owned(),
             });
         }
-        let metadata = definition.metadata.get(digest).cloned().unwrap_or_default();
         let inputs = std::mem::take(inputs);
-        vertices[index] = Some(Vertex::decoded(op.clone(), bytes.clone(), inputs, metadata));
+        let bytes = definition.def[index].clone();
+        vertices[index] = Some(Vertex::decoded(op, bytes, digest, inputs, metadata));
         stack.pop();
     }
     Ok(vertices)

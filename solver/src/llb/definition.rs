@@ -3,12 +3,10 @@
 //! A definition is a list of operations, inputs before the vertices that use them, the terminal
 //! operation last; and metadata by vertex digest. No operations at all is an empty file system.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use hashbrown::HashSet;
 use prost::Message as _;
 use proto::{
     gowire,
@@ -197,7 +195,7 @@ pub fn vertices(output: &Output) -> Vec<Arc<Vertex>> {
 
 /// Visits every vertex below an output once, inputs first. Vertices that were built twice are two.
 pub(crate) fn walk<'a>(output: &'a Output, mut visit: impl FnMut(&'a Arc<Vertex>)) {
-    let mut entered = HashSet::from([Arc::as_ptr(output.vertex())]);
+    let mut entered: HashSet<_> = [Arc::as_ptr(output.vertex())].into_iter().collect();
     let mut stack: Vec<(&Arc<Vertex>, usize)> = vec![(output.vertex(), 0)];
     while let Some((vertex, step)) = stack.last_mut() {
         let vertex = *vertex;

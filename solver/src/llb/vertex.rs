@@ -24,7 +24,7 @@ use crate::Digest;
 
 /// One operation, with its inputs. Immutable, shared through [`Arc`].
 pub struct Vertex {
-    op: Op,
+    op: Box<Op>,
     bytes: Bytes,
     digest: Digest,
     canonical: Digest,
@@ -75,27 +75,37 @@ impl Vertex {
             }),
         };
         let bytes = Bytes::from(gowire::encode(&op));
-        Self::assemble(op, bytes, inputs, walk, constraints.metadata)
+        let digest = Digest::sha256(&bytes);
+        Self::assemble(
+            Box::new(op),
+            bytes,
+            digest,
+            inputs,
+            walk,
+            constraints.metadata,
+        )
     }
 
-    /// Makes a vertex of bytes that were decoded to `op`. The bytes are kept as they are.
+    /// Makes a vertex of bytes that were decoded to `op` and have this digest. The bytes are kept
+    /// as they are.
     pub(super) fn decoded(
-        op: Op,
+        op: Box<Op>,
         bytes: Bytes,
+        digest: Digest,
         inputs: Vec<Output>,
         metadata: OpMetadata,
     ) -> Arc<Self> {
-        Self::assemble(op, bytes, inputs, None, metadata)
+        Self::assemble(op, bytes, digest, inputs, None, metadata)
     }
 
     fn assemble(
-        op: Op,
+        op: Box<Op>,
         bytes: Bytes,
+        digest: Digest,
         inputs: Vec<Output>,
         walk: Option<Vec<usize>>,
         metadata: OpMetadata,
     ) -> Arc<Self> {
-        let digest = Digest::sha256(&bytes);
         let canonical = canonical(&op, &inputs).unwrap_or_else(|| digest.clone());
         Arc::new(Self {
             op,

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 
 use super::{Link, Record, records};
+use crate::Digest;
 
 /// The records in order, and the position in it of each.
 pub(super) fn order(mut records: Vec<records::Record>) -> (Vec<Record>, Vec<usize>) {
@@ -18,8 +19,14 @@ pub(super) fn order(mut records: Vec<records::Record>) -> (Vec<Record>, Vec<usiz
             by_selector.then_with(|| digests[a.record].cmp(&digests[b.record]))
         });
     }
-    let mut order: Vec<usize> = (0..records.len()).collect();
-    order.sort_by(|&a, &b| compare(&records[a], &records[b], &digests));
+    // Most pairs are told apart by the beginning of the digest, which lies beside the position.
+    let heads = digests.iter().map(head).zip(0..);
+    let mut order: Vec<([u8; HEAD], usize)> = heads.collect();
+    order.sort_by(|(head, a), (other, b)| {
+        let by_head = head.cmp(other);
+        by_head.then_with(|| compare(&records[*a], &records[*b], &digests))
+    });
+    let order: Vec<usize> = order.into_iter().map(|(_, position)| position).collect();
     let mut positions = vec![0; records.len()];
     for (new, &old) in order.iter().enumerate() {
         positions[old] = new;
@@ -47,6 +54,18 @@ pub(super) fn order(mut records: Vec<records::Record>) -> (Vec<Record>, Vec<usiz
     (ordered, positions)
 }
 
+/// Bytes of a digest's text that are compared first: the algorithm, and 64 bits in digits.
+const HEAD: usize = "sha256:".len() + 16;
+
+/// The beginning of a digest's text.
+fn head(digest: &Digest) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    let text = digest.as_str().as_bytes();
+    let length = text.len().min(HEAD);
+    head[..length].copy_from_slice(&text[..length]);
+    head
+}
+
 fn reindex(links: Vec<records::Link>, positions: &[usize]) -> Vec<Link> {
     let mut links: Vec<Link> = links
         .into_iter()
@@ -59,7 +78,7 @@ fn reindex(links: Vec<records::Link>, positions: &[usize]) -> Vec<Link> {
     links
 }
 
-fn compare(a: &records::Record, b: &records::Record, digests: &[crate::Digest]) -> Ordering {
+fn compare(a: &records::Record, b: &records::Record, digests: &[Digest]) -> Ordering {
     let heads = a.digest.cmp(&b.digest);
     let mut order = heads.then(a.inputs.len().cmp(&b.inputs.len()));
     for (a, b) in a.inputs.iter().zip(&b.inputs) {

@@ -3,8 +3,9 @@
 //! A build operation has a graph in a file. Where that is known, its vertices come before the
 //! operation, as if its result were an input.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use hashbrown::HashMap;
 use proto::pb;
 
 use crate::{
@@ -35,13 +36,13 @@ pub(super) struct Graph {
 impl Graph {
     pub(super) fn new(result: &Output, nested: &Nested) -> Self {
         let mut vertices: Vec<Arc<Vertex>> = Vec::new();
-        let mut positions: HashMap<Digest, usize> = HashMap::new();
+        let mut positions: HashMap<&Digest, usize> = HashMap::new();
         // Innermost graphs first: what is there is not added again.
         let mut inner: Vec<&Output> = nested.values().collect();
         inner.sort_by_key(|output| depth(output, nested));
         for output in inner.into_iter().chain([result]) {
             llb::walk(output, |vertex| {
-                positions.entry(vertex.digest().clone()).or_insert_with(|| {
+                positions.entry(vertex.digest()).or_insert_with(|| {
                     vertices.push(Arc::clone(vertex));
                     vertices.len() - 1
                 });

@@ -1,21 +1,19 @@
 //! Puts the parts of a prediction together: cache maps, then contents, then records.
 
-use std::collections::HashMap;
-
-use proto::pb;
+use hashbrown::HashMap;
 
 use super::{
-    Content, InputKeys, Inputs, Lack, OutputKeys, Prediction, Source, VertexKeys, config,
+    Content, InputKeys, Inputs, Lack, OutputKeys, Prediction, VertexKeys, config,
     contents::{self, Trees},
     graph::{Edge, Graph, Nested},
-    inputs::InputError,
+    maps::Maps,
     missing::Lacks,
     records::{Input, Keys, Records},
 };
 use crate::{
     Digest,
-    cachemap::{self, CacheMap, Facts, Profile, Unknown},
-    llb::{Definition, Output, Vertex},
+    cachemap::{CacheMap, Profile},
+    llb::{Definition, Output},
 };
 
 /// Everything that is found out on the way. What is not known is a position in `lacks`.
@@ -97,33 +95,7 @@ impl Predictor {
     pub(super) fn new(result: &Output, inputs: &dyn Inputs, profile: Profile) -> Self {
         let (graph, no_graph) = expand(result, inputs, profile);
         let mut lacks = Lacks::default();
-        let mut maps = Vec::with_capacity(graph.vertices.len());
-        let mut chains = HashMap::new();
-        let platform = inputs.platform();
-        for (position, vertex) in graph.vertices.iter().enumerate() {
-            let source = match resolve(vertex, inputs) {
-                Ok(source) => source,
-                Err(InputError(reason)) => {
-                    maps.push(Err(Some(lacks.add(position, None, Lack::Input(reason)))));
-                    continue;
-                }
-            };
-            let facts = Facts {
-                platform: platform.clone(),
-                resolved: source.resolved,
-            };
-            let map = cachemap::with_facts(vertex, profile, &facts).map_err(|unknown| {
-                // A local directory has a key for one session, and no record.
-                let is_lack = unknown != Unknown::Content;
-                is_lack.then(|| lacks.add(position, None, Lack::CacheMap(unknown)))
-            });
-            if let (Some(limit), Ok(map)) = (layers_taken(vertex), &map) {
-                let chain = source.layers.map(|layers| chain(&layers, limit, map));
-                let chain = chain.ok_or_else(|| lacks.add(position, None, Lack::Layers));
-                chains.insert(position, chain);
-            }
-            maps.push(map);
-        }
+        let Maps { maps, chains } = Maps::new(&graph, inputs, profile, &mut lacks);
         let answers = contents::answers(&graph, &maps, inputs, profile);
         let mut contents = HashMap::with_capacity(answers.len());
         for (place, answer) in answers {
@@ -250,43 +222,5 @@ impl Predictor {
             inputs,
             outputs,
         }
-    }
-}
-
-/// What a source resolves to; nothing, for what is no source.
-fn resolve(vertex: &Vertex, inputs: &dyn Inputs) -> Result<Source, InputError> {
-    match vertex.source() {
-        Some(_) => Ok(inputs.source(vertex)?.unwrap_or_default()),
-        None => Ok(Source::default()),
-    }
-}
-
-/// How many layers an image source takes; `None` if it is none.
-fn layers_taken(vertex: &Vertex) -> Option<usize> {
-    let pb::SourceOp { identifier, attrs } = vertex.source()?;
-    let limit = match identifier.split_once("://")?.0 {
-        "docker-image" => attrs.get("image.layerlimit"),
-        "oci-layout" => attrs.get("oci.layerlimit"),
-        _ => return None,
-    };
-    Some(
-        limit
-            .and_then(|limit| limit.parse().ok())
-            .unwrap_or(usize::MAX),
-    )
-}
-
-/// Second digest of an image: of the layers it takes. An image without layers has the first one.
-fn chain(layers: &[Digest], limit: usize, map: &CacheMap) -> Digest {
-    let mut chain: Option<Digest> = None;
-    for layer in layers.iter().take(limit) {
-        chain = Some(match chain {
-            None => layer.clone(),
-            Some(below) => Digest::sha256(format!("{below} {layer}").as_bytes()),
-        });
-    }
-    match chain {
-        Some(chain) => cachemap::chain(&chain),
-        None => map.digest.clone(),
     }
 }

@@ -16,7 +16,9 @@
 //!
 //! The record then has the links of both, except one that would make it its own ancestor.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use hashbrown::{HashMap, HashSet};
 
 use super::graph::Edge;
 use crate::{Digest, cachemap};
@@ -190,34 +192,8 @@ impl Records {
         let mut images = Vec::new();
         let mut linked = Vec::with_capacity(inputs.len());
         for (position, input) in inputs.iter().enumerate() {
-            let mut of_input: Vec<Link> = Vec::new();
-            let mut add = |selector: Option<&Digest>, record| {
-                let link = Link {
-                    selector: selector.cloned(),
-                    record,
-                };
-                if !of_input.contains(&link) {
-                    of_input.push(link);
-                }
-            };
-            for &record in &input.keys.records {
-                add(input.selector, record);
-            }
-            let mut missing = input.keys.unknown.clone();
-            let mut look = input
-                .keys
-                .class
-                .map(|class| Look::Class(input.selector.cloned(), class));
             images.extend(input.keys.class);
-            match input.content {
-                None => {}
-                Some(Ok(content)) => {
-                    let record = self.content(content);
-                    add(None, record);
-                    look = Some(Look::Content(record));
-                }
-                Some(Err(lack)) => missing.push(lack),
-            }
+            let (of_input, look, missing) = self.links(input);
             linked.push(!of_input.is_empty() || !missing.is_empty());
             unknown.extend(missing.into_iter().map(|lack| (position, lack)));
             links.push(of_input);
@@ -255,6 +231,36 @@ impl Records {
             class: Some(record),
             ..Keys::default()
         }
+    }
+
+    /// The links to one input, how a twin has it, and what is missing for more links.
+    fn links(&mut self, input: &Input<'_>) -> (Vec<Link>, Option<Look>, Vec<usize>) {
+        let mut links: Vec<Link> = Vec::new();
+        let mut add = |selector: Option<&Digest>, record| {
+            let link = Link {
+                selector: selector.cloned(),
+                record,
+            };
+            if !links.contains(&link) {
+                links.push(link);
+            }
+        };
+        for &record in &input.keys.records {
+            add(input.selector, record);
+        }
+        let mut missing = input.keys.unknown.clone();
+        let class = input.keys.class;
+        let mut look = class.map(|class| Look::Class(input.selector.cloned(), class));
+        match input.content {
+            None => {}
+            Some(Ok(content)) => {
+                let record = self.content(content);
+                add(None, record);
+                look = Some(Look::Content(record));
+            }
+            Some(Err(lack)) => missing.push(lack),
+        }
+        (links, look, missing)
     }
 
     /// How many inputs a record keeps of which some have no link; the keys if there is no record.
