@@ -5,6 +5,7 @@
 //! repetitions are dropped.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 
 use super::listing::Listing;
@@ -37,7 +38,8 @@ pub(super) struct Held {
     listings: Vec<Arc<dyn Listing>>,
     /// Numbers of layers by blob and parent.
     layers: HashMap<(String, Option<u64>), u64>,
-    seen: HashSet<String>,
+    /// Hashes of the rows, 128 bits each: a row is a few hundred bytes, and there may be many.
+    seen: HashSet<(u64, u64)>,
     sent: Sent,
 }
 
@@ -105,8 +107,13 @@ impl Held {
         }
     }
 
-    fn is_new(&mut self, row: &impl std::fmt::Debug) -> bool {
-        self.seen.insert(format!("{row:?}"))
+    fn is_new<T: Hash>(&mut self, row: &T) -> bool {
+        let part = |half: u8| {
+            let mut hasher = DefaultHasher::new();
+            (half, std::any::type_name::<T>(), row).hash(&mut hasher);
+            hasher.finish()
+        };
+        self.seen.insert((part(0), part(1)))
     }
 
     /// Moves what was not sent yet into a batch.

@@ -142,7 +142,7 @@ impl VertexRow {
 /// `digest` is what the daemon calls the record, sha256 of `<cache map digest>@<output>`. It says
 /// nothing of the inputs; `canonical` is the digest of the record with all its links, the same for
 /// equal records of any two daemons or caches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RecordRow {
     /// Raw digest of the vertex.
     pub vertex: String,
@@ -191,7 +191,7 @@ pub struct LayerRow {
 }
 
 /// The content of one input of a vertex, as the vertex is keyed by it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ContentRow {
     /// Raw digest of the vertex.
     pub vertex: String,
@@ -204,7 +204,7 @@ pub struct ContentRow {
 }
 
 /// What a name stood for when the build asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourceRow {
     /// Kind of source.
     pub kind: VertexKind,
@@ -215,7 +215,7 @@ pub struct SourceRow {
 }
 
 /// Which tree a local source gave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TreeRow {
     /// Raw digest of the source vertex.
     pub vertex: String,

@@ -71,9 +71,10 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, String), Error> {
         return Err(Error::NotABundle(path.to_owned()));
     }
     let format = "SELECT max(format) FROM bundle";
-    let found: u32 = connection
+    let found: Option<u32> = connection
         .query_row(format, [], |row| row.get(0))
         .map_err(sqlite)?;
+    let found = found.unwrap_or_default();
     let known = u32::try_from(migrations::MIGRATIONS.len()).unwrap_or(u32::MAX);
     if found != FORMAT || version != known {
         return Err(Error::BundleFormat {

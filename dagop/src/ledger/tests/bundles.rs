@@ -236,29 +236,32 @@ async fn only_the_builds_that_were_asked_for_are_in_it() {
     );
 }
 
+/// A tree whose only file, and the link that it is, have this in their names.
+struct One(&'static str);
+
+impl Listing for One {
+    fn digest(&self) -> String {
+        format!("sha256:{}", blake3::hash(self.0.as_bytes()))
+    }
+    fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_> {
+        Box::new(std::iter::once(Entry {
+            path: format!("of/{}", self.0),
+            mode: 0o100_644,
+            uid: 0,
+            gid: 0,
+            size: 1,
+            digest: String::new(),
+            link: format!("to/{}", self.0),
+        }))
+    }
+}
+
 /// Two builds whose vertices have equal numbers, names with secrets, and a tree with a secret path.
 #[tokio::test]
 async fn each_row_is_redacted_as_itself() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
     let ledger = Ledger::start(path.clone());
-    struct One(&'static str);
-    impl Listing for One {
-        fn digest(&self) -> String {
-            format!("sha256:{}", blake3::hash(self.0.as_bytes()))
-        }
-        fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_> {
-            Box::new(std::iter::once(Entry {
-                path: format!("of/{}", self.0),
-                mode: 0o100_644,
-                uid: 0,
-                gid: 0,
-                size: 1,
-                digest: String::new(),
-                link: format!("to/{}", self.0),
-            }))
-        }
-    }
     let mut ids = Vec::new();
     for secret in ["first-canary", "second-canary"] {
         let recorder = ledger.record();
@@ -392,6 +395,63 @@ async fn a_damaged_bundle_is_refused_by_name_or_read() {
     assert_eq!(beside, [""; 0]);
 }
 
+/// Statements that make a bundle a forged one (`?1` is what expands to a gibibyte), and what is said
+/// of it.
+const FORGERIES: [(&str, &str); 16] = [
+    (
+        "UPDATE chunks SET data = ?1",
+        "Destination buffer is too small",
+    ),
+    (
+        "UPDATE packs SET data = ?1",
+        "Destination buffer is too small",
+    ),
+    (
+        "UPDATE listings SET chunks = CAST(chunks || chunks AS BLOB)",
+        "the same chunk twice",
+    ),
+    // Endless when it is read.
+    (
+        "DROP TABLE sources;
+        CREATE VIEW sources AS WITH RECURSIVE n (build) AS (SELECT 1 UNION ALL SELECT build FROM n)
+            SELECT build, 1 number, 'image' kind, '' asked, '' resolved FROM n",
+        "its tables are not those of a bundle",
+    ),
+    (
+        "INSERT INTO builds (id, state, started_ms, daemon, daemon_version, rows_dropped)
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+        SELECT 'x' || i, 'failed', 0, '', '', 0 FROM n",
+        "102 builds, 64 at most are written",
+    ),
+    // Twelve of them are more than a build may refer to.
+    (
+        "UPDATE operations SET length = 262144000",
+        "bytes of operations in a build",
+    ),
+    (
+        "UPDATE bundle SET format = 9",
+        "is a bundle of format 9.2, this dagop reads 2.2",
+    ),
+    ("DROP TABLE bundle", "is a ledger and not a bundle"),
+    ("DELETE FROM bundle", "is a bundle of format 0.2"),
+    ("UPDATE bundle SET build = 77", "does not say which build"),
+    ("PRAGMA user_version = 99", "schema version 99"),
+    ("PRAGMA application_id = 5", "is not a dagop ledger"),
+    (
+        "UPDATE vertices SET outcome = 'splendid'",
+        "unknown word \"splendid\"",
+    ),
+    ("UPDATE operations SET at = 999999", "outside of its pack"),
+    (
+        "UPDATE requests SET display = zeroblob(5000000)",
+        "requests.display has 5000000 bytes",
+    ),
+    (
+        "CREATE TRIGGER t AFTER INSERT ON calls BEGIN DELETE FROM calls; END",
+        "tables are not",
+    ),
+];
+
 #[tokio::test]
 async fn a_forged_bundle_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -415,50 +475,7 @@ async fn a_forged_bundle_is_refused() {
             Err(error) => error.to_string(),
         }
     };
-    let twice = "UPDATE listings SET chunks = CAST(chunks || chunks AS BLOB)";
-    let endless = "DROP TABLE sources;
-        CREATE VIEW sources AS WITH RECURSIVE n (build) AS (SELECT 1 UNION ALL SELECT build FROM n)
-            SELECT build, 1 number, 'image' kind, '' asked, '' resolved FROM n";
-    let many = "INSERT INTO builds (id, state, started_ms, daemon, daemon_version, rows_dropped)
-        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
-        SELECT 'x' || i, 'failed', 0, '', '', 0 FROM n";
-    let shared = "UPDATE operations SET length = 262144000";
-    for (sql, expected) in [
-        (
-            "UPDATE chunks SET data = ?1",
-            "Destination buffer is too small",
-        ),
-        (
-            "UPDATE packs SET data = ?1",
-            "Destination buffer is too small",
-        ),
-        (twice, "the same chunk twice"),
-        (endless, "its tables are not those of a bundle"),
-        (many, "102 builds, 64 at most are written"),
-        (shared, "bytes of operations in a build"),
-        (
-            "UPDATE bundle SET format = 9",
-            "is a bundle of format 9.2, this dagop reads 2.2",
-        ),
-        ("DROP TABLE bundle", "is a ledger and not a bundle"),
-        ("DELETE FROM bundle", "format"),
-        ("UPDATE bundle SET build = 77", "does not say which build"),
-        ("PRAGMA user_version = 99", "schema version 99"),
-        ("PRAGMA application_id = 5", "is not a dagop ledger"),
-        (
-            "UPDATE vertices SET outcome = 'splendid'",
-            "unknown word \"splendid\"",
-        ),
-        ("UPDATE operations SET at = 999999", "outside of its pack"),
-        (
-            "UPDATE requests SET display = zeroblob(5000000)",
-            "requests.display has 5000000 bytes",
-        ),
-        (
-            "CREATE TRIGGER t AFTER INSERT ON calls BEGIN DELETE FROM calls; END",
-            "tables are not",
-        ),
-    ] {
+    for (sql, expected) in FORGERIES {
         let error = forge(sql, &bomb[..]);
         assert!(
             error.contains("forged.db") && error.contains(expected),
