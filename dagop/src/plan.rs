@@ -45,6 +45,7 @@ mod gate;
 mod glob;
 mod graph;
 mod held;
+mod index;
 mod planner;
 mod same;
 mod table;

@@ -204,14 +204,30 @@ impl Reader {
 
     /// The operations of a build's vertices, by canonical digest.
     pub fn operations(&self, build: &str) -> Result<HashMap<String, OperationRow>, Error> {
+        self.operations_but(build, |_| false)
+    }
+
+    /// As [`Self::operations`], without those that are `known`: builds share most of them, and to
+    /// read one costs more than to find it.
+    pub(crate) fn operations_but(
+        &self,
+        build: &str,
+        known: impl Fn(&str) -> bool,
+    ) -> Result<HashMap<String, OperationRow>, Error> {
         let mut unpacker = Unpacker::default();
         // In order of their packs, so that each is expanded once.
         let sql = "SELECT DISTINCT o.* FROM builds b JOIN vertices v ON v.build = b.number
             JOIN operations o ON v.planned AND o.digest = coalesce(v.canonical, v.raw)
             WHERE b.id = ?1 ORDER BY o.pack, o.at";
-        let rows = self.rows(sql, [build], |row| unpacker.read(&self.connection, row))?;
+        let rows = self.rows(sql, [build], |row| {
+            if known(&digest(row, "digest")?) {
+                return Ok(None);
+            }
+            unpacker.read(&self.connection, row).map(Some)
+        })?;
         Ok(rows
             .into_iter()
+            .flatten()
             .map(|row| (row.digest.clone(), row))
             .collect())
     }

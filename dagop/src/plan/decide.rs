@@ -6,10 +6,10 @@
 //! known whether it asks, except where its record could be found by the content of an input alone:
 //! then that input is needed either way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::{Graph, Input, Step};
-use super::held::{Maker, Store};
+use super::held::{Class, Maker, Store};
 use super::same::{Relation, Same};
 use super::{Reason, Verdict};
 use crate::ledger::{Outcome, VertexKind};
@@ -152,15 +152,9 @@ impl Decider<'_> {
     fn result(&self, position: usize, output: u64) -> Result {
         let world = self.world;
         let step = &world.planned.steps[position];
-        let candidates = self.candidates(step, output);
-        let mut unexplained = 0;
         let mut unsure = None;
-        for &record in &candidates {
+        for record in self.candidates(position, output) {
             let held = &world.store.records[record];
-            if held.makers.is_empty() {
-                unexplained += 1;
-                continue;
-            }
             let made = held
                 .makers
                 .iter()
@@ -182,24 +176,18 @@ impl Decider<'_> {
                 _ => unsure = Some(Reason::Ambiguous),
             }
         }
-        self.without(step, unsure, unexplained, candidates.len())
+        self.without(step, unsure, world.store.class(step, output))
     }
 
     /// What follows when no record is known to be the result.
-    fn without(
-        &self,
-        step: &Step,
-        unsure: Option<Reason>,
-        unexplained: usize,
-        records: usize,
-    ) -> Result {
+    fn without(&self, step: &Step, unsure: Option<Reason>, class: Class) -> Result {
         let reason = if let Some(reason) = unsure {
             Some(reason)
         } else if self.world.imports || self.world.store.has_imported {
             Some(Reason::Imported)
-        } else if unexplained > 0 {
+        } else if class.unexplained > 0 {
             Some(Reason::Unexplained {
-                records: unexplained,
+                records: class.unexplained,
             })
         } else if step.inputs.is_none() {
             Some(Reason::Key)
@@ -209,18 +197,27 @@ impl Decider<'_> {
         } else {
             None
         };
-        match (reason, records) {
+        match (reason, class.records) {
             (Some(reason), _) => Result::Unknown(reason),
             (None, 0) => Result::Absent(Reason::NothingHeld),
             (None, records) => Result::Absent(Reason::OtherKey { records }),
         }
     }
 
-    fn candidates(&self, step: &Step, output: u64) -> Vec<usize> {
-        match step.kind {
-            VertexKind::Exec => self.world.store.of_command(step.description(output)),
-            _ => self.world.store.of_others().to_vec(),
+    /// The records of steps whose key the planned one has or may have.
+    fn candidates(&self, position: usize, output: u64) -> BTreeSet<usize> {
+        let store = self.world.store;
+        let step = &self.world.planned.steps[position];
+        let mut records = BTreeSet::new();
+        for (build, relation) in self.relations.iter().enumerate() {
+            for (earlier, _) in relation.like(position) {
+                let maker = (build, earlier);
+                if self.same(position, maker) != Same::No {
+                    records.extend(store.made_by(maker, step, output));
+                }
+            }
         }
+        records
     }
 
     fn same_key(&self, position: usize) -> Option<usize> {
@@ -251,7 +248,8 @@ impl Decider<'_> {
         if !used.contains(&output) || used.len() == 1 {
             return used.contains(&output);
         }
-        let mut users = graph.steps.iter().filter(|step| {
+        let users = graph.users[maker].iter().map(|&user| &graph.steps[user]);
+        let mut users = users.filter(|step| {
             let mut inputs = step.inputs.as_deref().unwrap_or_default().iter();
             inputs.any(|input| input.step == Some(maker) && input.output == output)
         });
@@ -306,18 +304,17 @@ impl Decider<'_> {
         if self.world.imports || self.world.store.has_imported {
             return false;
         }
-        let candidates = outputs
+        let explained = |output: &u64| self.world.store.class(step, *output).unexplained == 0;
+        if !outputs.iter().all(explained) {
+            return false;
+        }
+        let records = outputs
             .iter()
-            .flat_map(|&output| self.candidates(step, output));
-        let mut makers = candidates.map(|record| &self.world.store.records[record].makers);
-        makers.all(|makers| {
-            let mut open = makers
-                .iter()
-                .filter(|maker| self.same(position, **maker) != Same::No);
-            !makers.is_empty()
-                && open.all(|&(build, maker)| {
-                    self.relations[build].link_of(position, maker, input) == Same::No
-                })
+            .flat_map(|&output| self.candidates(position, output));
+        let mut makers = records.flat_map(|record| &self.world.store.records[record].makers);
+        makers.all(|&(build, maker)| {
+            self.same(position, (build, maker)) == Same::No
+                || self.relations[build].link_of(position, maker, input) == Same::No
         })
     }
 

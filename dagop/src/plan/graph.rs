@@ -1,6 +1,6 @@
 //! The steps of one build with everything that keys are made of, as the ledger has it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value as Json;
 
@@ -10,6 +10,9 @@ use crate::ledger::{self, BuildRow, Evidence, OperationRow, Outcome, Reader, Ver
 /// What a redaction leaves of a secret.
 const REDACTED: &str = "***";
 
+/// Operations by canonical digest.
+pub(super) type Operations = HashMap<String, OperationRow>;
+
 /// A build's steps, inputs before those that use them.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
@@ -17,6 +20,8 @@ pub(super) struct Graph {
     pub(super) steps: Vec<Step>,
     /// Positions by canonical digest.
     pub(super) positions: HashMap<String, usize>,
+    /// By position, the steps that use it.
+    pub(super) users: Vec<Vec<usize>>,
 }
 
 /// One step.
@@ -67,9 +72,15 @@ pub(super) enum Described {
 }
 
 impl Graph {
-    pub(super) fn read(ledger: &Reader, build: BuildRow) -> Result<Self, ledger::Error> {
+    /// Reads a build. `operations` are those of builds that were read before, from the same ledger.
+    pub(super) fn read(
+        ledger: &Reader,
+        build: BuildRow,
+        operations: &mut Operations,
+    ) -> Result<Self, ledger::Error> {
         let id = build.id.clone();
-        let operations = ledger.operations(&id)?;
+        let new = ledger.operations_but(&id, |digest| operations.contains_key(digest))?;
+        operations.extend(new);
         let mut contents: HashMap<(String, u64), Option<String>> = HashMap::new();
         let mut records: HashMap<String, (BTreeSet<String>, BTreeSet<u64>)> = HashMap::new();
         let mut canonicals = HashMap::new();
@@ -105,7 +116,9 @@ impl Graph {
             build,
             ..Self::default()
         };
-        for canonical in order(&operations) {
+        let mut names: Vec<&str> = rows.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        for canonical in order(&names, operations) {
             let Some(row) = rows.remove(&canonical) else {
                 continue;
             };
@@ -140,22 +153,30 @@ impl Graph {
                 checksum: checksum(&operation.fields),
                 canonical: canonical.clone(),
             };
-            graph.positions.insert(canonical, graph.steps.len());
-            graph.steps.push(step);
+            graph.add(step);
         }
         Ok(graph)
     }
+
+    /// Adds a step, whose inputs are there.
+    pub(super) fn add(&mut self, step: Step) {
+        let position = self.steps.len();
+        self.users.push(Vec::new());
+        for made in step.inputs.iter().flatten().filter_map(|input| input.step) {
+            self.users[made].push(position);
+        }
+        self.positions.insert(step.canonical.clone(), position);
+        self.steps.push(step);
+    }
 }
 
-/// Canonical digests, inputs first. Iterative: chains are long.
-fn order(operations: &HashMap<String, OperationRow>) -> Vec<String> {
-    let mut names: Vec<&String> = operations.keys().collect();
-    names.sort_unstable();
-    let mut done: BTreeSet<&str> = BTreeSet::new();
+/// The canonical digests of operations, inputs first. Iterative: chains are long.
+fn order(names: &[&str], operations: &Operations) -> Vec<String> {
+    let mut done: HashSet<&str> = HashSet::new();
     let mut ordered = Vec::with_capacity(names.len());
     let mut stack: Vec<(&str, bool)> = Vec::new();
     for name in names {
-        stack.push((name, false));
+        stack.push((*name, false));
         while let Some((name, inputs_done)) = stack.pop() {
             if inputs_done {
                 ordered.push(name.to_owned());

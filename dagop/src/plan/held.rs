@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 
-use super::graph::Graph;
+use super::graph::{Graph, Step};
 use crate::DiskRecord;
 use crate::event::UnixMillis;
-use crate::ledger::Outcome;
+use crate::ledger::{Outcome, VertexKind};
 
 /// The kind of records that can be results of steps.
 const REGULAR: &str = "regular";
@@ -39,6 +39,15 @@ pub(super) struct Held {
     pub(super) description: String,
     /// The steps that may have made it.
     pub(super) makers: Vec<Maker>,
+    is_of_command: bool,
+}
+
+/// The records that can be results of a step, as far as they are known by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Class {
+    pub(super) records: usize,
+    /// Those that no step of the ledger made.
+    pub(super) unexplained: usize,
 }
 
 /// All of them.
@@ -47,8 +56,11 @@ pub(super) struct Store {
     pub(super) records: Vec<Held>,
     /// Some may be results of any step.
     pub(super) has_imported: bool,
-    commands: HashMap<String, Vec<usize>>,
-    others: Vec<usize>,
+    by_maker: HashMap<Maker, Vec<usize>>,
+    /// Of commands by description.
+    commands: HashMap<String, Class>,
+    all_commands: Class,
+    others: Class,
 }
 
 impl Store {
@@ -71,35 +83,63 @@ impl Store {
             let runs = runs.get(description.as_str());
             let makers = runs.into_iter().flatten();
             let makers = makers.filter(|(run, _)| made_in(*run));
-            let position = store.records.len();
-            if is_of_command(description) {
-                let commands = store.commands.entry(description.clone());
-                commands.or_default().push(position);
-            } else {
-                store.others.push(position);
-            }
-            store.records.push(Held {
-                id: record.id.clone(),
-                description: description.clone(),
-                makers: makers.map(|(_, maker)| *maker).collect(),
-            });
+            store.add(record, makers.map(|(_, maker)| *maker).collect());
         }
         store
     }
 
-    /// The records that may be the result of a command with this description; of all commands if
-    /// there is none.
-    pub(super) fn of_command(&self, description: Option<&str>) -> Vec<usize> {
-        match description {
-            Some(text) => self.commands.get(text).cloned().unwrap_or_default(),
-            None => self.commands.values().flatten().copied().collect(),
+    fn add(&mut self, record: &DiskRecord, makers: Vec<Maker>) {
+        let description = &record.description;
+        let is_of_command = is_of_command(description);
+        let count = |class: &mut Class| {
+            class.records += 1;
+            class.unexplained += usize::from(makers.is_empty());
+        };
+        if is_of_command {
+            count(self.commands.entry(description.clone()).or_default());
+            count(&mut self.all_commands);
+        } else {
+            count(&mut self.others);
+        }
+        for &maker in &makers {
+            let made = self.by_maker.entry(maker).or_default();
+            made.push(self.records.len());
+        }
+        self.records.push(Held {
+            id: record.id.clone(),
+            description: description.clone(),
+            makers,
+            is_of_command,
+        });
+    }
+
+    /// How many records may be the result of a step. Of a command they are those with its
+    /// description, or all of commands if that is not known. Of anything else they are all others:
+    /// their descriptions are names, which another client may have chosen differently for the same
+    /// thing.
+    pub(super) fn class(&self, step: &Step, output: u64) -> Class {
+        match (step.kind, step.description(output)) {
+            (VertexKind::Exec, Some(text)) => self.commands.get(text).copied().unwrap_or_default(),
+            (VertexKind::Exec, None) => self.all_commands,
+            _ => self.others,
         }
     }
 
-    /// The records that may be the result of anything but a command. Their descriptions are names,
-    /// which another client may have chosen differently for the same thing.
-    pub(super) fn of_others(&self) -> &[usize] {
-        &self.others
+    /// Those of them that an earlier step may have made.
+    pub(super) fn made_by(
+        &self,
+        maker: Maker,
+        step: &Step,
+        output: u64,
+    ) -> impl Iterator<Item = usize> {
+        let is_command = step.kind == VertexKind::Exec;
+        let wanted = step.description(output).filter(|_| is_command);
+        let made = self.by_maker.get(&maker).into_iter().flatten().copied();
+        made.filter(move |&record| {
+            let held = &self.records[record];
+            held.is_of_command == is_command
+                && wanted.is_none_or(|wanted| wanted == held.description)
+        })
     }
 }
 

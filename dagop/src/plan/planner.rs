@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::causes::{self, Causes};
 use super::decide::{self, World};
-use super::graph::Graph;
+use super::graph::{Graph, Operations};
 use super::held::Store;
 use super::{Plan, Reason, Step, Unknowns, Verdict};
 use crate::engine::{Engine, EngineSession, SessionOptions};
@@ -18,6 +18,10 @@ use crate::{DiskRecord, Request, Response};
 
 /// Builds of the ledger that are looked at, newest first.
 const BUILDS_MAX: usize = 200;
+
+/// After this many steps of them no further build is looked at: what an older one made is then of
+/// unknown origin.
+const STEPS_MAX: usize = 100_000;
 
 /// See the module.
 pub struct Planner {
@@ -75,7 +79,8 @@ impl Planner {
         let report = self.session.finish().await?;
         let fail = |e: ledger::Error| Error::input(e.to_string());
         let own = Reader::open(&ledger::path_in(self.scratch.path())).map_err(fail)?;
-        let planned = Graph::read(&own, report.build.clone()).map_err(fail)?;
+        let planned = Graph::read(&own, report.build.clone(), &mut Operations::new());
+        let planned = planned.map_err(fail)?;
         let ledger = match self.engine.ledger() {
             Ok(ledger) => Some(ledger),
             Err(ledger::Error::Empty(_)) => None,
@@ -136,11 +141,19 @@ impl Planner {
 
 /// The builds that ran on the same daemon, newest first.
 fn earlier(ledger: &Reader, build: &BuildRow) -> Result<Vec<Graph>, ledger::Error> {
+    let mut operations = Operations::new();
+    let mut graphs = Vec::new();
+    let mut steps = 0;
     let builds = ledger.builds(BUILDS_MAX)?.into_iter();
-    builds
-        .filter(|earlier| earlier.daemon == build.daemon)
-        .map(|earlier| Graph::read(ledger, earlier))
-        .collect()
+    for earlier in builds.filter(|earlier| earlier.daemon == build.daemon) {
+        let graph = Graph::read(ledger, earlier, &mut operations)?;
+        steps += graph.steps.len();
+        graphs.push(graph);
+        if steps >= STEPS_MAX {
+            break;
+        }
+    }
+    Ok(graphs)
 }
 
 /// The calls of each vertex, by canonical digest.

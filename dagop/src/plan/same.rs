@@ -7,9 +7,8 @@
 //!
 //! A local directory has no key that outlives its session: only content can lead through it.
 
-use std::collections::HashMap;
-
 use super::graph::{Graph, Input, Step};
+use super::index::Index;
 use crate::ledger::VertexKind;
 
 /// Whether two things are the same. Ordered: what is surer of sameness is greater.
@@ -36,38 +35,18 @@ pub(super) struct Relation<'a> {
 
 impl<'a> Relation<'a> {
     pub(super) fn new(planned: &'a Graph, earlier: &'a Graph) -> Self {
-        let mut by_map: HashMap<&str, Vec<usize>> = HashMap::new();
-        let mut without = Vec::new();
-        for (position, step) in earlier.steps.iter().enumerate() {
-            match &step.cache_map {
-                Some(map) => by_map.entry(map).or_default().push(position),
-                None => without.push(position),
-            }
-        }
+        let index = Index::new(earlier);
         let mut relation = Self {
             planned,
             earlier,
             same: Vec::with_capacity(planned.steps.len()),
         };
         for step in &planned.steps {
-            let with = match &step.cache_map {
-                Some(map) => by_map.get(map.as_str()).cloned().unwrap_or_default(),
-                None => (0..earlier.steps.len()).collect(),
-            };
-            // An image has a second key, which another cache map may have as well.
-            let images = (0..earlier.steps.len())
-                .filter(|&at| step.is_source() && earlier.steps[at].is_source());
-            let mut like = Vec::new();
-            for other in with
-                .into_iter()
-                .chain(without.iter().copied())
-                .chain(images)
-            {
-                let same = relation.compare(step, &earlier.steps[other]);
-                if same != Same::No && !like.contains(&(other, same)) {
-                    like.push((other, same));
-                }
-            }
+            let candidates = index.candidates(step, &relation.same).into_iter();
+            let like = candidates
+                .map(|other| (other, relation.compare(step, &earlier.steps[other])))
+                .filter(|(_, same)| *same != Same::No)
+                .collect();
             relation.same.push(like);
         }
         relation
@@ -180,12 +159,16 @@ fn source(step: &Step, other: &Step) -> Same {
         return Same::Yes;
     }
     // With both keys known on both sides there is nothing left to have in common.
-    let known = |step: &Step| match step.kind {
-        VertexKind::Image | VertexKind::Source => step.records.len() > 1,
-        _ => !step.records.is_empty(),
-    };
-    if known(step) && known(other) {
+    if is_known(step) && is_known(other) {
         return Same::No;
     }
     Same::Maybe
+}
+
+/// Whether all records of a source are known: an image has two.
+pub(super) fn is_known(step: &Step) -> bool {
+    match step.kind {
+        VertexKind::Image | VertexKind::Source => step.records.len() > 1,
+        _ => !step.records.is_empty(),
+    }
 }

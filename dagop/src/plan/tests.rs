@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::decide::{self, World};
 use super::graph::{Described, Graph, Input, Step};
 use super::held::Store;
+use super::index::Index;
+use super::same::{Relation, Same};
 use super::{Plan, Reason, Verdict};
 use serde_json::json;
 
 use crate::DiskRecord;
-use crate::ledger::{BuildRow, Outcome, VertexKind};
+use crate::ledger::{Outcome, VertexKind};
 
 /// A command or a file operation named `name`, whose cache map is `map`; times begin at `at`.
 fn step(kind: VertexKind, name: &str, map: &str, at: u64) -> Step {
@@ -51,14 +53,11 @@ fn content(step: usize, content: Option<&str>) -> Input {
 }
 
 fn graph(steps: Vec<Step>) -> Graph {
-    let names = steps.iter().enumerate();
-    Graph {
-        positions: names
-            .map(|(at, step)| (step.canonical.clone(), at))
-            .collect(),
-        steps,
-        build: BuildRow::default(),
+    let mut graph = Graph::default();
+    for step in steps {
+        graph.add(step);
     }
+    graph
 }
 
 fn record(description: &str, created_ms: u64) -> DiskRecord {
@@ -231,14 +230,53 @@ fn what_is_not_known_is_named_where_it_is_missing() {
             inputs: Some(vec![link(2)]),
             ..step(VertexKind::Exec, "test", "map of test", 30)
         };
-        graph.steps.push(step);
-        graph.positions.insert("test".to_owned(), 3);
+        graph.add(step);
         graph
     };
     let disk = [record("mount / from exec test", 32)];
     let verdicts = verdicts(&chain(None), &[chain(Some("c"))], &disk);
     let of = "src".to_owned();
     assert_eq!(verdicts[2], (Unknown, Reason::Content { of }));
+}
+
+/// The same command over many inputs: each is compared with its own counterpart, not with all.
+#[test]
+fn a_step_is_compared_with_the_few_that_it_can_be() {
+    let many = |last: &str| {
+        let mut graph = Graph::default();
+        for number in 0..200 {
+            let name = format!("make {number}");
+            let map = if number == 199 { last } else { &name };
+            graph.add(step(VertexKind::File, &name, map, 10));
+            graph.add(Step {
+                inputs: Some(vec![link(2 * number)]),
+                ..step(
+                    VertexKind::Exec,
+                    &format!("true {number}"),
+                    "map of true",
+                    20,
+                )
+            });
+        }
+        graph
+    };
+    let (planned, earlier) = (many("changed"), many("make 199"));
+    let index = Index::new(&earlier);
+    let relation = Relation::new(&planned, &earlier);
+    let like: Vec<Vec<(usize, Same)>> = (0..planned.steps.len())
+        .map(|position| relation.like(position).collect())
+        .collect();
+    for position in 0..planned.steps.len() {
+        let found = index.candidates(&planned.steps[position], &like);
+        let expected = if position < 398 {
+            vec![position]
+        } else {
+            vec![]
+        };
+        assert_eq!(found, expected);
+        let expected: Vec<(usize, Same)> = expected.into_iter().map(|at| (at, Same::Yes)).collect();
+        assert_eq!(like[position], expected);
+    }
 }
 
 #[test]

@@ -191,13 +191,13 @@ fn the_gate_names_what_may_run() {
 }
 
 /// A plan leaves nothing: no step ran, no file was sent, no build is in the ledger, no export is
-/// there.
+/// there, no time to live has begun.
 #[test]
 fn a_plan_does_nothing() {
     let daemon = Daemon::start().unwrap();
     let bench = Bench::new(&daemon);
     let text = r#"query Q($tools: ContainerID!) { loadContainerFromID(id: $tools) {
-        withExec(args: ["busybox", "touch", "/made"]) {
+        withExec(args: ["busybox", "touch", "/made"]) @cache(ttl: "1h") {
           file(path: "/made") { export(path: "out/made") } } } }"#;
     let plan = bench.plan(text, &[]);
     assert_eq!(plan.code, 0, "{plan:?}");
@@ -208,6 +208,9 @@ fn a_plan_does_nothing() {
     assert!(!bench.user.work().join("out").exists());
     let held = bench.user.run(["du", "--json"]).unwrap().json().unwrap();
     assert_eq!(held.as_array().unwrap().len(), 0, "{held}");
+    let stats = bench.user.run(["cache", "stats"]).unwrap();
+    let keys = stats.stdout.lines().find(|line| line.starts_with("storage keys"));
+    assert!(keys.is_some_and(|line| line.ends_with("0  in force, 0 expired")), "{stats:?}");
     let keys = bench.user.run(["keys"]).unwrap();
     assert!(
         keys.stderr.contains("no build has been recorded"),
