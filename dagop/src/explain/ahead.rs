@@ -4,9 +4,10 @@
 //! that are expected to are taken as if they had, and each is compared with the build that
 //! `against.rs` describes. In which build a step had the very same key the plan knows already; for
 //! the others builds are looked at, newest first, until each step has its pair. That is one
-//! comparison for all steps unless the newest build is of another part of the pipeline.
+//! comparison for all steps unless the newest build is of another part of the pipeline. A build with
+//! the steps of one that was looked at has no pair either, and is passed over.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::answer::{self, Answer};
@@ -68,9 +69,13 @@ pub(crate) fn ahead(
             answer(&compared, place);
         }
     }
+    let mut seen = HashSet::new();
     for other in against::candidates(ledger, &build)? {
         if open.is_empty() {
             break;
+        }
+        if !seen.insert(steps(ledger, &other)?) {
+            continue;
         }
         let before = Graph::read(ledger, other)?;
         if !against::same_pipeline(&before, &graph) {
@@ -90,4 +95,10 @@ pub(crate) fn ahead(
         answers.insert(first.step.canonical.clone(), first);
     }
     Ok(answers)
+}
+
+/// The canonical digests of a build's steps.
+fn steps(ledger: &Reader, build: &BuildRow) -> Result<BTreeSet<String>, Error> {
+    let vertices = ledger.vertices(&build.id)?.into_iter();
+    Ok(vertices.filter_map(|vertex| vertex.canonical).collect())
 }

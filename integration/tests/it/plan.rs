@@ -209,8 +209,14 @@ fn a_plan_does_nothing() {
     let held = bench.user.run(["du", "--json"]).unwrap().json().unwrap();
     assert_eq!(held.as_array().unwrap().len(), 0, "{held}");
     let stats = bench.user.run(["cache", "stats"]).unwrap();
-    let keys = stats.stdout.lines().find(|line| line.starts_with("storage keys"));
-    assert!(keys.is_some_and(|line| line.ends_with("0  in force, 0 expired")), "{stats:?}");
+    let keys = stats
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("storage keys"));
+    assert!(
+        keys.is_some_and(|line| line.ends_with("0  in force, 0 expired")),
+        "{stats:?}"
+    );
     let keys = bench.user.run(["keys"]).unwrap();
     assert!(
         keys.stderr.contains("no build has been recorded"),
