@@ -14,6 +14,8 @@
 //!              │           └── scope      salts: scopes, times to live, calls
 //!              ▼
 //!            answer      per step: what became of it, and why
+//!                        ├── imports    what caches that were read have of it
+//!                        └── remark     what differs and is in no key
 //! ```
 //! [`compare`] gives all root causes between two builds (`dagop diff`), [`why`] answers for one
 //! step (`dagop why`), [`reasons`] for all steps of a build at once, `ahead` for steps that a plan
@@ -37,8 +39,10 @@ mod exec;
 mod file;
 mod files;
 mod graph;
+mod imports;
 mod pair;
 mod reason;
+mod remark;
 mod role;
 mod scope;
 mod sentence;
@@ -56,7 +60,7 @@ use crate::ledger::{self, BuildRow, Outcome, Reader, VertexKind};
 pub(crate) use ahead::{Expected, ahead};
 pub use answer::{Answer, Status};
 pub use reason::{Reason, Setting};
-pub use waste::{Waste, WastedStep};
+pub use waste::{Proof, Waste, WastedStep};
 
 use causes::{At, Causes, Key};
 use graph::Graph;
@@ -116,7 +120,7 @@ pub struct Cause {
     pub steps: usize,
 }
 
-/// A step whose key differs between two builds.
+/// A step whose key differs between two builds, or that ran for a cause that is no part of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The step in the later build.
@@ -130,6 +134,8 @@ pub struct Difference {
     /// Numbers of those that are causes only if the content of an input differs, which is not
     /// known.
     pub possible: Vec<u32>,
+    /// Whether its key differs.
+    pub key_differs: bool,
     /// There are more causes than are named.
     pub more: bool,
 }
@@ -143,7 +149,8 @@ pub struct Comparison {
     pub after: BuildRow,
     /// The root causes.
     pub causes: Vec<Cause>,
-    /// The steps whose keys differ, inputs first.
+    /// The steps whose keys differ, or that ran with the same key for one of the causes, inputs
+    /// first.
     pub differences: Vec<Difference>,
     /// Steps that did not run, and whose keys are the same if the content of an input is, which is
     /// not known. Their causes are all possible ones.
@@ -193,6 +200,20 @@ impl Compared {
         }
     }
 
+    /// Numbers of the causes that a step of the later build has by itself.
+    fn own(&self, step: usize) -> Vec<u32> {
+        let found = &self.causes.steps[step];
+        let at = |&number: &u32| self.causes.list[number as usize].at == At::After(step);
+        let fresh = found.fresh.iter().copied().filter(at);
+        found.own.iter().copied().chain(fresh).collect()
+    }
+
+    /// Numbers of all its causes.
+    fn all(&self, step: usize) -> Vec<u32> {
+        let found = &self.causes.steps[step];
+        found.all.iter().chain(&found.fresh).copied().collect()
+    }
+
     fn numbers(&self) -> std::ops::Range<u32> {
         0..u32::try_from(self.causes.list.len()).unwrap_or(u32::MAX)
     }
@@ -219,21 +240,12 @@ pub fn compare(ledger: &Reader, before: &str, after: &str) -> Result<Comparison,
     let before = Graph::read(ledger, ledger.find(before)?)?;
     let after = Arc::new(Graph::read(ledger, ledger.find(after)?)?);
     let compared = Compared::new(ledger, before, after)?;
-    let of = |key: Key| -> Vec<Difference> {
-        let steps = compared.causes.steps.iter().enumerate();
-        steps
-            .filter(|(_, difference)| difference.key == key)
-            .map(|(step, difference)| Difference {
-                step: name(&compared.after.steps[step]),
-                before: compared.pairs.before[step].map(|pair| name(&compared.before.steps[pair])),
-                own: difference.own.clone(),
-                causes: difference.all.to_vec(),
-                possible: difference.possible.to_vec(),
-                more: difference.more,
-            })
-            .collect()
-    };
-    let (differences, undecided) = (of(Key::Other), of(Key::Perhaps));
+    let differences = differences(&compared, |difference| {
+        difference.key == Key::Other || !difference.fresh.is_empty()
+    });
+    let undecided = self::differences(&compared, |difference| {
+        difference.key == Key::Perhaps && difference.fresh.is_empty()
+    });
     Ok(Comparison {
         causes: compared
             .numbers()
@@ -245,6 +257,22 @@ pub fn compare(ledger: &Reader, before: &str, after: &str) -> Result<Comparison,
         before: compared.before.build,
         after: compared.after.build.clone(),
     })
+}
+
+/// The steps of the later build that `is` chooses.
+fn differences(compared: &Compared, is: impl Fn(&causes::Difference) -> bool) -> Vec<Difference> {
+    let steps = compared.causes.steps.iter().enumerate();
+    let chosen = steps.filter(|(_, difference)| is(difference));
+    let one = |(step, difference): (usize, &causes::Difference)| Difference {
+        step: name(&compared.after.steps[step]),
+        before: compared.pairs.before[step].map(|pair| name(&compared.before.steps[pair])),
+        own: compared.own(step),
+        causes: compared.all(step),
+        possible: difference.possible.to_vec(),
+        key_differs: difference.key == Key::Other,
+        more: difference.more,
+    };
+    chosen.map(one).collect()
 }
 
 /// Why the steps that `step` chooses (see [`crate::report::Report::select`]) became what they are.

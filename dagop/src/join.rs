@@ -9,6 +9,8 @@
 //! Everything here is a pure function of graph, prediction and document; getting hold of them is
 //! the session's business.
 
+use std::collections::HashMap;
+
 use snapshots::digest::Digest;
 use snapshots::image;
 use solver::cacheconfig::{self, Config, Record};
@@ -16,7 +18,7 @@ use solver::cachemap::{self, Profile};
 use solver::llb::{self, Constraints, Definition, Output};
 use solver::predict::{self, Content, Inputs, Prediction};
 
-use crate::ledger::{ContentRow, Evidence, Facts, LayerRow, RecordRow};
+use crate::ledger::{ContentRow, Evidence, Facts, Imported, ImportedRow, LayerRow, RecordRow};
 
 /// The keys of everything that `outputs` need; none if there is nothing to predict.
 ///
@@ -152,6 +154,80 @@ pub(crate) fn found(prediction: &Prediction, cache: &Config, evidence: Evidence)
         }
     }
     facts
+}
+
+/// What an imported cache, which may be of several documents, has of each output of a predicted
+/// graph. `blobs` says of blobs whether they are there; of others that is not known, and no blob is
+/// said to be missing.
+pub(crate) fn imported<'a>(
+    prediction: &Prediction,
+    configs: impl Iterator<Item = &'a Config>,
+    import: u64,
+    blobs: &HashMap<solver::Digest, bool>,
+) -> Facts {
+    let canonical = canonical(prediction);
+    let configs: Vec<_> = configs
+        .map(|config| (config, cacheconfig::matches(prediction, config)))
+        .collect();
+    let mut facts = Facts::default();
+    for vertex in &prediction.vertices {
+        for output in &vertex.outputs {
+            let mut best = None;
+            for &predicted in &output.records {
+                let record = &prediction.records[predicted];
+                for (config, matches) in &configs {
+                    let found = &matches.records[predicted];
+                    for &position in found {
+                        best = better(best, held(config, position, blobs));
+                    }
+                    let alike = config.records.iter().any(|r| r.digest == record.digest);
+                    if found.is_empty() && alike && canonical[predicted].is_none() {
+                        best = better(best, (Imported::Unclear, None));
+                    }
+                }
+            }
+            // Nothing is known of the key of an output without predicted records.
+            if output.records.is_empty() {
+                continue;
+            }
+            let (state, blob) = best.unwrap_or((Imported::NoRecord, None));
+            facts.imported.push(ImportedRow {
+                import,
+                vertex: vertex.digest.to_string(),
+                output: unsigned(output.output),
+                state,
+                blob,
+            });
+        }
+    }
+    facts
+}
+
+/// What a cache has of one of its records.
+type Holding = (Imported, Option<String>);
+
+fn better(best: Option<Holding>, other: Holding) -> Option<Holding> {
+    match best {
+        Some(best) if best.0.rank() >= other.0.rank() => Some(best),
+        _ => Some(other),
+    }
+}
+
+/// Whether the layers of a record's first result are there.
+fn held(config: &Config, position: usize, blobs: &HashMap<solver::Digest, bool>) -> Holding {
+    let mut next = config.records[position].results.first().copied();
+    if next.is_none() {
+        return (Imported::NoResult, None);
+    }
+    // A layer's parent has a smaller number, so that this ends.
+    while let Some(number) = next {
+        let layer = &config.layers[number];
+        if blobs.get(&layer.blob) == Some(&false) {
+            return (Imported::NoBlob, Some(layer.blob.to_string()));
+        }
+        next = layer.parent.filter(|&parent| parent < number);
+    }
+    (Imported::Whole, None)
 }
 
 /// The layers of a cache as rows, with chain ids where all diff ids below are known.

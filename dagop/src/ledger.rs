@@ -13,6 +13,7 @@
 //! | contents | [`Reader::contents`] | content of an input, as the step is keyed by it |
 //! | records, layers | [`Reader::records`], [`Reader::layers`] | the cache records of each output and the blobs they hold, and where that was seen |
 //! | sources | [`Reader::sources`] | the digest a tag, the commit a branch stood for |
+//! | imports, imported | [`Reader::imports`], [`Reader::imported`] | caches that were read, and what they have of each vertex |
 //! | trees | [`Reader::trees`], [`Reader::listing`], [`Reader::tree_changes`] | each file of a local directory: mode, owner, size, digest, link |
 //!
 //! What builds share is stored once (`migrations` has the tables): a build that repeats another
@@ -63,8 +64,9 @@ pub use outcome::{DagOpKind, Outcome, VertexEvidence, VertexKind, of_call, of_ve
 pub use reader::Reader;
 pub use recorder::Recorder;
 pub use row::{
-    BuildRow, BuildState, CacheRows, CallRow, ContentRow, Evidence, InputRow, LayerRow,
-    OperationRow, RecordRow, Recorded, SourceRow, TreeRow, VertexRow,
+    BuildRow, BuildState, CacheRows, CallRow, ContentRow, Evidence, ImportRow, ImportState,
+    Imported, ImportedRow, InputRow, LayerRow, OperationRow, RecordRow, Recorded, SourceRow,
+    TreeRow, VertexRow,
 };
 pub use tree::HashedTree;
 

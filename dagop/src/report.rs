@@ -123,6 +123,7 @@ mod tests {
             bytes: 12_345,
             started_ms: Some(2000),
             completed_ms: Some(65_000),
+            ignore_cache: false,
         };
         let build = BuildRow {
             number: Some(7),

@@ -34,6 +34,7 @@ mod dockerfile;
 mod export;
 mod host;
 mod import;
+mod imports;
 mod local;
 mod mode;
 mod output;
@@ -122,7 +123,9 @@ pub struct BuildSession {
     refs: Mutex<HashMap<solver::llb::Output, Arc<OnceCell<Option<Ref>>>>>,
     output: Arc<StepOutput>,
     /// Caches to read, made ready by the first solve.
-    imports: std::sync::OnceLock<Vec<CacheBackend>>,
+    /// Local sources that were lowered.
+    locals: Mutex<Vec<Arc<solver::llb::Vertex>>>,
+    imports: std::sync::OnceLock<imports::Imports>,
     /// Diff ids of the images that were resolved, by source identifier.
     images: Mutex<HashMap<String, Vec<solver::Digest>>>,
     /// The commands that were lowered, where the mode wants them.
@@ -200,6 +203,7 @@ impl BuildSession {
             build: OnceCell::new(),
             refs: Mutex::default(),
             output: Arc::default(),
+            locals: Mutex::default(),
             imports: std::sync::OnceLock::new(),
             images: Mutex::default(),
             commands: Mutex::default(),

@@ -65,13 +65,23 @@ fn table(comparison: &Comparison, only_causes: bool) -> String {
     let count = |count: usize, one: &str, many: &str| {
         format!("{count} {}", if count == 1 { one } else { many })
     };
+    let differences = comparison.differences.iter();
+    let differing = differences.filter(|step| step.key_differs).count();
     _ = writeln!(
         out,
         "{}, {} with another key, {} with the same",
         count(comparison.causes.len(), "cause", "causes"),
-        count(comparison.differences.len(), "step", "steps"),
+        count(differing, "step", "steps"),
         comparison.equal
     );
+    if differing < comparison.differences.len() {
+        let same = comparison.differences.len() - differing;
+        _ = writeln!(
+            out,
+            "{} ran although the key is the same",
+            count(same, "step", "steps")
+        );
+    }
     if !comparison.undecided.is_empty() {
         _ = writeln!(
             out,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use dagop::explain::{self, Waste};
+use dagop::explain::{self, Proof, Waste};
 use dagop::report::text;
 
 use super::keys;
@@ -41,6 +41,12 @@ fn table(waste: &Waste) -> String {
             text::duration(step.lost_ms),
             step.build
         );
+        let proof = match step.proof {
+            Proof::Layers => "its layers are the same",
+            Proof::Content => "what other steps take of it is the same",
+            Proof::Found => "what takes parts of it was found in the cache",
+        };
+        _ = writeln!(out, "    {proof}");
         for cause in &step.causes {
             _ = writeln!(out, "    because {}", cause.sentence);
         }

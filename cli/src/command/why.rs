@@ -74,6 +74,9 @@ fn paragraph(answer: &Answer) -> String {
             "    at {name}, if that changed what the step takes of it"
         );
     }
+    for cause in &answer.remarks {
+        _ = writeln!(out, "  no cause: {}", cause.sentence);
+    }
     if answer.more {
         _ = writeln!(out, "  and for more causes");
     }

@@ -288,6 +288,7 @@ mod tests {
             own: vec![number],
             causes: vec![number],
             possible: Vec::new(),
+            key_differs: true,
             more: false,
         };
         Comparison {

@@ -60,6 +60,7 @@ pub(super) fn report(steps: &[CallRow]) -> Report {
             bytes: 0,
             started_ms: Some(1000),
             completed_ms: Some(1500),
+            ignore_cache: false,
         });
     }
     let summary = Summary {

@@ -2,8 +2,9 @@
 //!
 //! A step that ran with another key than before ran for the root causes of that difference. One
 //! that ran with the same key ran because no record was found: it never was on this daemon, it was
-//! being made by another build at that moment, or the daemon has lost it since. A step that did not
-//! run needs no reason; the daemon's word for it is the evidence.
+//! being made by another build at that moment, the daemon was told not to look, or has lost it since;
+//! and none of the imported caches had it. A step that did not run needs no reason; the daemon's word
+//! for it is the evidence.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use solver::cachemap::Profile;
 
-use super::{Cause, Compared, Error, Reason, StepName, against, name};
+use super::{Cause, Compared, Error, Reason, StepName, against, imports, name, remark};
 use crate::ledger::{BuildRow, Reader};
 use crate::report::Report;
 
@@ -49,6 +50,8 @@ pub struct Answer {
     pub reasons: Vec<Cause>,
     /// What is a cause only if the content of an input differs, which is not known.
     pub possible: Vec<Cause>,
+    /// What differs and is no cause of anything that ran.
+    pub remarks: Vec<Cause>,
     /// There are more than are named.
     pub more: bool,
     /// Names of the steps from the first reason's step to this one.
@@ -131,25 +134,33 @@ pub(super) fn all(
 pub(super) fn first(graph: &Graph, step: usize) -> Answer {
     let row = name(&graph.steps[step]);
     let ran = row.outcome.has_run();
-    let reason = Reason::FirstBuild {
-        daemon: graph.build.daemon.clone(),
+    let reasons = if graph.steps[step].ignores_cache {
+        vec![Reason::NoCache]
+    } else {
+        let daemon = graph.build.daemon.clone();
+        let imports = imports::reasons(graph, &graph.steps[step]);
+        std::iter::once(Reason::FirstBuild { daemon })
+            .chain(imports)
+            .collect()
     };
+    let unknown = reasons.iter().any(Reason::is_unknown);
     Answer {
-        status: if ran {
-            Status::Explained
-        } else {
-            Status::DidNotRun
+        status: match (ran, unknown) {
+            (false, _) => Status::DidNotRun,
+            (true, false) => Status::Explained,
+            (true, true) => Status::Unknown,
         },
         build: graph.build.id.clone(),
         against: None,
         before: None,
         key_differs: None,
-        reasons: if ran {
-            vec![at(reason, row.clone())]
-        } else {
-            Vec::new()
-        },
+        reasons: reasons
+            .into_iter()
+            .filter(|_| ran)
+            .map(|reason| at(reason, row.clone()))
+            .collect(),
         possible: Vec::new(),
+        remarks: Vec::new(),
         more: false,
         chain: Vec::new(),
         step: row,
@@ -173,15 +184,18 @@ pub(super) fn answer(compared: &Compared, place: usize) -> Answer {
     let difference = &compared.causes.steps[place];
     let step = &compared.after.steps[place];
     let row = name(step);
-    let mut reasons: Vec<Cause> = Vec::new();
-    let mut chain = Vec::new();
-    if difference.key == Key::Other {
-        reasons.extend(difference.all.iter().map(|&number| compared.cause(number)));
-        if let Some(&first) = difference.all.first() {
-            chain = self::chain(compared, place, first);
-        }
-    } else if row.outcome.has_run() && difference.key == Key::Same {
-        reasons.push(at(no_record(compared, place), row.clone()));
+    let all = match difference.key {
+        Key::Other => compared.all(place),
+        Key::Same | Key::Perhaps => difference.fresh.clone(),
+    };
+    let mut reasons: Vec<Cause> = all.iter().map(|&number| compared.cause(number)).collect();
+    let first = all.first();
+    let chain = first.map(|&first| chain(compared, place, first));
+    if all.is_empty() && row.outcome.has_run() && difference.key == Key::Same {
+        let lost = no_record(compared, place);
+        let imports = imports::reasons(&compared.after, step);
+        let all = std::iter::once(lost).chain(imports);
+        reasons.extend(all.map(|reason| at(reason, row.clone())));
     }
     let unknown = reasons.is_empty() || reasons.iter().any(|cause| cause.reason.is_unknown());
     let status = match (row.outcome.has_run(), unknown) {
@@ -205,8 +219,12 @@ pub(super) fn answer(compared: &Compared, place: usize) -> Answer {
             .iter()
             .map(|&number| compared.cause(number))
             .collect(),
+        remarks: remark::reasons(compared, place)
+            .into_iter()
+            .map(|reason| at(reason, row.clone()))
+            .collect(),
         more: difference.more,
-        chain,
+        chain: chain.unwrap_or_default(),
         step: row,
     }
 }
@@ -251,14 +269,14 @@ fn no_record(compared: &Compared, place: usize) -> Reason {
 
 /// Names of the steps from the one that a cause is at to the one that is explained.
 fn chain(compared: &Compared, place: usize, cause: u32) -> Vec<String> {
-    let (steps, found) = (&compared.after.steps, &compared.causes.steps);
+    let steps = &compared.after.steps;
     let mut names = vec![steps[place].name.clone()];
     let mut at = place;
-    while found[at].own.binary_search(&cause).is_err() {
+    while !compared.own(at).contains(&cause) {
         let links = steps[at].inputs.iter();
         let below = links
             .filter_map(|link| link.step)
-            .find(|&below| found[below].all.binary_search(&cause).is_ok());
+            .find(|&below| compared.all(below).contains(&cause));
         let Some(below) = below else { break };
         names.push(steps[below].name.clone());
         at = below;

@@ -15,6 +15,9 @@
 //!
 //! Where content is a key and is not known, a difference below may end there (`causes/settle.rs`).
 //!
+//! A step that is told to run whatever the cache has (`ignore_cache`) has the key it always had, and
+//! so has the step right above it; both run nevertheless, for the one cause that it was told to.
+//!
 //! A salt is the engine's key and depends on everything under the call. It is a cause only where
 //! a scope has another value, its time to live has passed, or nothing else explains it.
 //!
@@ -81,6 +84,8 @@ pub(super) struct Difference {
     pub(super) all: Arc<[u32]>,
     /// Numbers of those that are causes only if the content of an input differs, which is not known.
     pub(super) possible: Arc<[u32]>,
+    /// Numbers of causes for which it ran whatever its key is.
+    pub(super) fresh: Vec<u32>,
     /// Whether there are more than it names.
     pub(super) more: bool,
     /// Whether its key differs.
@@ -125,6 +130,9 @@ pub(super) fn find(
     }
     finder.ends();
     finder.parts();
+    for step in 0..after.steps.len() {
+        finder.causes.steps[step].fresh = finder.fresh(step);
+    }
     Ok(finder.causes)
 }
 
@@ -146,12 +154,30 @@ struct Finder<'a> {
 impl Finder<'_> {
     /// Whether a step ran whose key says the same as in the earlier build, which left a result.
     fn has_lost_records(&self) -> bool {
+        let after = self.after;
         let steps = self.after.steps.iter().zip(&self.pairs.before);
         let pairs = steps.filter_map(|(b, pair)| Some((&self.before.steps[(*pair)?], b)));
         pairs.zip(&self.pure).any(|((a, b), pure)| {
-            let same = *pure && a.canonical == b.canonical;
+            let same = *pure && a.canonical == b.canonical && !after.is_fresh(b);
             same && b.outcome.has_run() && a.outcome.left_a_result()
         })
+    }
+
+    /// Causes for which a step ran whatever its key is: it was told to, or a step right below it
+    /// was. The daemon looks for no record through such a step, but for one by content.
+    fn fresh(&mut self, j: usize) -> Vec<u32> {
+        let step = &self.after.steps[j];
+        if !step.outcome.has_run() {
+            return Vec::new();
+        }
+        let told: BTreeSet<usize> = if step.ignores_cache {
+            BTreeSet::from([j])
+        } else {
+            self.after.told_below(step).collect()
+        };
+        told.into_iter()
+            .map(|told| self.cause(Reason::NoCache, At::After(told)))
+            .collect()
     }
 
     fn is_pure(&self, step: usize) -> bool {
@@ -363,6 +389,7 @@ fn difference(own: Vec<u32>, below: Vec<u32>, more: bool) -> Difference {
         all: all.into_iter().take(CAUSES_PER_STEP_MAX).collect(),
         own: own.into_iter().collect(),
         possible: Arc::default(),
+        fresh: Vec::new(),
         key: Key::Other,
     }
 }

@@ -332,6 +332,28 @@ fn is_default_cache(mount: &Value) -> bool {
     number(&cache["sharing"], &SHARING) == SHARING[0] && (id == target || namespaced)
 }
 
+/// Cache volumes that are others than they were although no key says so.
+pub(super) fn volumes(a: &Step, b: &Step) -> Vec<Reason> {
+    let (before, after) = (list(a), list(b));
+    let id = |mount: &Value| mount.pointer("/cacheOpt/ID").map(text);
+    let mut reasons = Vec::new();
+    for (target, mount) in &after {
+        let same = before.iter().find(|(other, _)| other == target);
+        let ids = same.and_then(|(_, other)| Some((id(other)?, id(mount)?, other)));
+        if let Some((from, to, other)) = ids
+            && from != to
+            && options(other) == options(mount)
+        {
+            reasons.push(Reason::CacheVolume {
+                target: target.clone(),
+                from,
+                to,
+            });
+        }
+    }
+    reasons
+}
+
 fn mounts(a: &Step, b: &Step, paired: Paired<'_>, changes: &mut Vec<Change>) {
     let pairs = pairs(a, b, paired);
     for (x, y) in &pairs.shared {

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use crate::ledger::{BuildRow, CallRow, Error, OperationRow, Outcome, Reader};
-use crate::ledger::{VertexKind, VertexRow};
+use crate::ledger::{ImportRow, ImportedRow, VertexKind, VertexRow};
 use crate::salt::{FILE_PREFIX, SECRET_PREFIX, Salt};
 
 /// A build.
@@ -24,6 +24,8 @@ pub(super) struct Graph {
     pub(super) steps: Vec<Step>,
     /// Its calls, in order of start.
     pub(super) calls: Vec<CallRow>,
+    /// Caches that it was told to read.
+    pub(super) imports: Vec<ImportRow>,
 }
 
 /// An operation of a build.
@@ -59,6 +61,10 @@ pub(super) struct Step {
     pub(super) trees: BTreeSet<String>,
     /// Calls whose result it carries: positions in [`Graph::calls`].
     pub(super) calls: Vec<usize>,
+    /// It was told to run whatever the cache has.
+    pub(super) ignores_cache: bool,
+    /// What the imported caches have of it.
+    pub(super) imported: Vec<ImportedRow>,
 }
 
 /// An input of a step.
@@ -109,6 +115,7 @@ impl Graph {
         let mut unsorted = Self {
             steps: Vec::with_capacity(merged.len()),
             calls,
+            imports: Vec::new(),
             build,
         };
         for (mut step, links) in merged {
@@ -153,6 +160,12 @@ impl Graph {
                 steps[place].trees.insert(row.listing);
             }
         }
+        for row in cache.imported {
+            if let Some(&place) = by_raw.get(&row.vertex) {
+                steps[place].imported.push(row);
+            }
+        }
+        self.imports = cache.imports;
         for (number, call) in self.calls.iter().enumerate() {
             let raw = call.vertex.as_ref();
             if let Some(&place) = raw.and_then(|raw| by_raw.get(raw)) {
@@ -204,6 +217,17 @@ impl Graph {
         self
     }
 
+    /// The steps right below one that were told to run whatever the cache has.
+    pub(super) fn told_below(&self, step: &Step) -> impl Iterator<Item = usize> {
+        let below = step.inputs.iter().filter_map(|link| link.step);
+        below.filter(|&below| self.steps[below].ignores_cache)
+    }
+
+    /// Whether a step runs whatever its key is.
+    pub(super) fn is_fresh(&self, step: &Step) -> bool {
+        step.ignores_cache || self.told_below(step).next().is_some()
+    }
+
     /// For each step, whether no other step uses it.
     pub(super) fn terminals(&self) -> Vec<usize> {
         let mut used = vec![false; self.steps.len()];
@@ -249,6 +273,8 @@ fn step(vertex: &VertexRow, operation: Option<OperationRow>) -> (Step, Vec<(Stri
         layers: BTreeSet::new(),
         trees: BTreeSet::new(),
         calls: Vec::new(),
+        ignores_cache: false,
+        imported: Vec::new(),
     };
     (step, links.collect())
 }
@@ -258,6 +284,7 @@ impl Step {
     fn add(&mut self, vertex: &VertexRow) {
         const RAN: &[Outcome] = &[Outcome::Executed, Outcome::Failed, Outcome::Cancelled];
         self.raws.push(vertex.raw.clone());
+        self.ignores_cache |= vertex.ignore_cache;
         if !RAN.contains(&self.outcome) && vertex.outcome != Outcome::NotNeeded {
             self.outcome = vertex.outcome;
         }

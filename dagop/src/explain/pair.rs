@@ -10,7 +10,9 @@
 //! 4. The other inputs of each pair are paired by role (the target of a mount, the action that
 //!    copies from it, the place in a merge), and begin chains of their own.
 //! 5. Of what is left, steps with the same unique signature are the same step at another place:
-//!    they *moved*.
+//!    they *moved*. So are commands and file operations with the same unique essence, and commands
+//!    of which each is the other's best likeness by far ([`LIKENESS_MIN`]): they moved and were
+//!    edited. Anything less alike was removed and added.
 //!
 //! Each step is in one chain, so everything is O(n log n) plus the gaps in which all is changed,
 //! which are bounded (`align.rs`). Nothing depends on the order of hash tables.
@@ -18,15 +20,25 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::align::align;
-use super::graph::Graph;
+use serde_json::Value;
+
+use super::graph::{Graph, Step};
 use super::role;
-use super::similar::Profile;
+use super::similar::{Profile, WORDS_MAX, share};
 
 /// Steps of a chain that are looked at to tell which results belong together.
 const LOOK_BELOW: usize = 64;
 
 /// Results that may have a step in common for it to say which belong together.
 const OWNERS_MAX: usize = 16;
+
+/// The share of words that the arguments of two commands have in common for them to be the same
+/// command at another place. Commands that moved are paired without any other sign, so that less
+/// would take what was removed for what was added elsewhere.
+const LIKENESS_MIN: f64 = 0.8;
+
+/// Commands left over on one side that are compared by likeness; of more, none are.
+const LIKENESS_STEPS_MAX: usize = 256;
 
 /// The pairs of two builds: `before` and `after`.
 #[derive(Debug)]
@@ -67,10 +79,13 @@ pub(super) fn pair(before: &Graph, after: &Graph) -> Pairs {
     pairing.equal();
     pairing.results();
     pairing.chains();
-    for (i, j) in pairing.moved() {
-        pairing.queue_inputs(i, j);
+    // What is surest goes first: it begins chains in which others find their pairs in place.
+    for moved in [Pairing::moved, Pairing::moved_and_edited] {
+        for (i, j) in moved(&mut pairing) {
+            pairing.queue_inputs(i, j);
+        }
+        pairing.chains();
     }
-    pairing.chains();
     pairing.pairs
 }
 
@@ -220,11 +235,25 @@ impl Pairing<'_> {
 
     /// Pairs steps that are at another place than they were.
     fn moved(&mut self) -> Vec<(usize, usize)> {
+        self.unique(&|profile| Some(profile.signature))
+    }
+
+    /// Pairs steps that are at another place, and not the same as they were.
+    fn moved_and_edited(&mut self) -> Vec<(usize, usize)> {
+        let mut all = self.unique(&|profile| profile.is_step().then_some(profile.essence));
+        all.extend(self.alike());
+        all
+    }
+
+    /// Pairs what is left by a mark that only one step on either side has.
+    fn unique(&mut self, mark: &dyn Fn(&Profile) -> Option<u64>) -> Vec<(usize, usize)> {
         let free = |side: usize, paired: &[Option<usize>]| -> HashMap<u64, Option<usize>> {
             let mut unique: HashMap<u64, Option<usize>> = HashMap::new();
             for (step, _) in paired.iter().enumerate().filter(|(_, pair)| pair.is_none()) {
-                let signature = self.profiles[side][step].signature;
-                let place = unique.entry(signature).or_insert(Some(step));
+                let Some(mark) = mark(&self.profiles[side][step]) else {
+                    continue;
+                };
+                let place = unique.entry(mark).or_insert(Some(step));
                 if *place != Some(step) {
                     *place = None;
                 }
@@ -233,10 +262,52 @@ impl Pairing<'_> {
         };
         let left = free(0, &self.pairs.after);
         let right = free(1, &self.pairs.before);
-        let mut both: Vec<(usize, usize)> = left
+        let both = left
             .into_iter()
-            .filter_map(|(signature, i)| Some((i?, (*right.get(&signature)?)?)))
-            .collect();
+            .filter_map(|(mark, i)| Some((i?, (*right.get(&mark)?)?)));
+        let both = both.collect();
+        self.set_moved(both)
+    }
+
+    /// Pairs commands that are left of which each is the other's only best likeness.
+    fn alike(&mut self) -> Vec<(usize, usize)> {
+        let free = |side: usize, paired: &[Option<usize>]| -> Vec<usize> {
+            let steps = paired.iter().enumerate().filter(|(_, pair)| pair.is_none());
+            let steps = steps.map(|(step, _)| step);
+            steps
+                .filter(|&step| self.graphs[side].steps[step].body("exec").is_some())
+                .collect()
+        };
+        let (left, right) = (free(0, &self.pairs.after), free(1, &self.pairs.before));
+        if left.len().max(right.len()) > LIKENESS_STEPS_MAX {
+            return Vec::new();
+        }
+        let words = |side: usize, steps: &[usize]| -> Vec<Vec<u64>> {
+            let steps = steps.iter().map(|&step| &self.graphs[side].steps[step]);
+            steps.map(argument_words).collect()
+        };
+        let (a, b) = (words(0, &left), words(1, &right));
+        // The only best of the other side, if it is alike enough.
+        let best = |own: &Vec<u64>, others: &[Vec<u64>]| -> Option<usize> {
+            let shares = others.iter().map(|other| share(own, other));
+            let shares: Vec<f64> = shares.collect();
+            let most = shares.iter().copied().fold(0.0, f64::max);
+            let mut places = (0..shares.len()).filter(|&place| shares[place] >= most);
+            let place = places.next().filter(|_| most >= LIKENESS_MIN)?;
+            places.next().is_none().then_some(place)
+        };
+        let mut both = Vec::new();
+        for (x, own) in a.iter().enumerate() {
+            if let Some(y) = best(own, &b)
+                && best(&b[y], &a) == Some(x)
+            {
+                both.push((left[x], right[y]));
+            }
+        }
+        self.set_moved(both)
+    }
+
+    fn set_moved(&mut self, mut both: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
         both.sort_unstable();
         for &(i, j) in &both {
             self.set(i, j);
@@ -244,4 +315,17 @@ impl Pairing<'_> {
         }
         both
     }
+}
+
+/// Hashes of the words of a command's arguments, sorted.
+fn argument_words(step: &Step) -> Vec<u64> {
+    let args = step
+        .fields
+        .pointer("/exec/meta/args")
+        .and_then(Value::as_array);
+    let args = args.into_iter().flatten().filter_map(Value::as_str);
+    let words = args.flat_map(str::split_whitespace).take(WORDS_MAX);
+    let mut words: Vec<u64> = words.map(super::similar::hash).collect();
+    words.sort_unstable();
+    words
 }

@@ -296,6 +296,50 @@ pub enum Reason {
         /// Version after.
         to: String,
     },
+    /// The definition says that the step runs whatever the cache has.
+    NoCache,
+    /// A cache that was imported has no record of the key.
+    ImportNoRecord {
+        /// The cache.
+        cache: String,
+    },
+    /// A cache that was imported has a record of the key, and no result with it.
+    ImportNoResult {
+        /// The cache.
+        cache: String,
+    },
+    /// A cache that was imported has a record of the key, and a blob of its result is not there.
+    ImportNoBlob {
+        /// The cache.
+        cache: String,
+        /// Digest of the blob.
+        blob: String,
+    },
+    /// There is no cache under the name that was to be imported.
+    ImportAbsent {
+        /// The name.
+        cache: String,
+    },
+    /// The engine's key of a call is another one, and the daemon's key of its step is the same. No
+    /// cause of anything that ran; said because the engine's own cache cannot have the value.
+    EngineKey {
+        /// The call.
+        call: String,
+        /// The first call that differs, before.
+        from: String,
+        /// The same after.
+        to: String,
+    },
+    /// A cache volume at a target is another one, and that is in no key: both builds share the
+    /// record. No cause of anything that ran.
+    CacheVolume {
+        /// Target of the mount.
+        target: String,
+        /// Id of the volume before.
+        from: String,
+        /// Id after.
+        to: String,
+    },
     /// The earlier build has no result of it.
     NoResult {
         /// That build.

@@ -1,6 +1,6 @@
 //! Why the salt of a scoped step is another one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::graph::{Graph, Step, salted};
 use super::reason::Reason;
@@ -76,31 +76,59 @@ fn scopes(from: Option<&CallRow>, to: Option<&CallRow>) -> Vec<Reason> {
 
 /// The first call below two scoped calls that differs, from the root.
 fn other_call(before: &Graph, from: &CallRow, after: &Graph, to: &CallRow) -> Reason {
-    let chain = |graph: &'_ Graph, call: &CallRow| -> Vec<String> {
-        let by_number: std::collections::HashMap<u64, &CallRow> =
-            graph.calls.iter().map(|call| (call.call, call)).collect();
-        let mut chain = Vec::new();
-        let mut next = Some(call);
-        // A parent has a smaller number, so that this ends.
-        while let Some(call) = next {
-            chain.push(call.display.clone());
-            let parent = call.parent.filter(|&parent| parent < call.call);
-            next = parent.and_then(|parent| by_number.get(&parent).copied());
-        }
-        chain.reverse();
-        chain
-    };
     let (old, new) = (chain(before, from), chain(after, to));
-    let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let or_last = |chain: &[String], place: usize| {
-        chain
-            .get(place)
-            .or(chain.last())
-            .cloned()
-            .unwrap_or_default()
+    let same = old.iter().zip(&new);
+    let same = same.take_while(|(a, b)| a.display == b.display).count();
+    let or_last = |chain: &[&CallRow], place: usize| {
+        let call = chain.get(place).or(chain.last());
+        call.map(|call| call.display.clone()).unwrap_or_default()
     };
     Reason::Call {
         from: or_last(&old, same),
         to: or_last(&new, same),
     }
+}
+
+/// The first calls below two whose keys differ, from the root, in words. Scopes that differ are
+/// named with them.
+pub(super) fn first_difference(
+    (before, from): (&Graph, &CallRow),
+    (after, to): (&Graph, &CallRow),
+) -> (String, String) {
+    let (old, new) = (chain(before, from), chain(after, to));
+    let same = old.iter().zip(&new);
+    let same = same.take_while(|(a, b)| a.call_key == b.call_key).count();
+    let (a, b) = (old.get(same), new.get(same));
+    let words = |call: Option<&&CallRow>, other: Option<&&CallRow>| {
+        let Some(call) = call else {
+            return "nothing".to_owned();
+        };
+        let mut words = call.display.clone();
+        if other.is_some_and(|other| other.display == call.display) {
+            let known = |scope: &&crate::event::ScopeInput| {
+                other.is_some_and(|other| other.scopes.contains(scope))
+            };
+            for scope in call.scopes.iter().filter(|scope| !known(scope)) {
+                words.push_str(&format!(" ({} {})", scope.name, scope.value));
+            }
+        }
+        words
+    };
+    (words(a, b), words(b, a))
+}
+
+/// A call and those that it is made on, the root first.
+fn chain<'a>(graph: &'a Graph, call: &'a CallRow) -> Vec<&'a CallRow> {
+    let by_number: HashMap<u64, &CallRow> =
+        graph.calls.iter().map(|call| (call.call, call)).collect();
+    let mut chain = Vec::new();
+    let mut next = Some(call);
+    // A parent has a smaller number, so that this ends.
+    while let Some(call) = next {
+        chain.push(call);
+        let parent = call.parent.filter(|&parent| parent < call.call);
+        next = parent.and_then(|parent| by_number.get(&parent).copied());
+    }
+    chain.reverse();
+    chain
 }

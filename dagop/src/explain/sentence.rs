@@ -195,6 +195,33 @@ impl Reason {
                     "the daemon is {to} instead of {from}, which computes keys differently"
                 )
             }
+            Self::NoCache => f.write_str("its definition says to run it whatever the cache has"),
+            Self::ImportNoRecord { cache } => {
+                write!(f, "the imported cache {cache} has no record of its key")
+            }
+            Self::ImportNoResult { cache } => write!(
+                f,
+                "the imported cache {cache} has a record of its key, without a result"
+            ),
+            Self::ImportNoBlob { cache, blob } => write!(
+                f,
+                "the imported cache {cache} has a record of its key, and the blob {} of the result \
+                 is not there",
+                short(blob)
+            ),
+            Self::ImportAbsent { cache } => {
+                write!(f, "there is no cache {cache}, which was to be imported")
+            }
+            Self::EngineKey { call, from, to } => write!(
+                f,
+                "the engine's key of `{call}` is another one, though the daemon's is the same: \
+                 `{to}` instead of `{from}`"
+            ),
+            Self::CacheVolume { target, from, to } => write!(
+                f,
+                "the cache at {target} is the volume `{to}` instead of `{from}`, which is in no key: \
+                 a record made with either serves both"
+            ),
             Self::NoResult { build, outcome } => {
                 write!(
                     f,

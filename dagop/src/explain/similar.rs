@@ -13,7 +13,7 @@ use super::graph::Step;
 use crate::ledger::VertexKind;
 
 /// Words of one operation that are compared; the rest of a larger one is not looked at.
-const WORDS_MAX: usize = 512;
+pub(super) const WORDS_MAX: usize = 512;
 
 /// Similarity of steps of one kind that share no word: still better than no pair.
 const SAME_KIND: f64 = 0.05;
@@ -58,21 +58,31 @@ impl Profile {
         }
     }
 
+    /// Whether it is a command or a file operation, which have their place in a chain.
+    pub(super) fn is_step(&self) -> bool {
+        matches!(self.kind, VertexKind::Exec | VertexKind::File)
+    }
+
     /// From 0 to 1; none for steps of different kinds.
     pub(super) fn similarity(&self, other: &Self) -> Option<f64> {
         if self.kind != other.kind {
             return None;
         }
-        let (mut i, mut j, mut shared) = (0, 0, 0_u32);
-        while let (Some(a), Some(b)) = (self.words.get(i), other.words.get(j)) {
-            shared += u32::from(a == b);
-            i += usize::from(a <= b);
-            j += usize::from(b <= a);
-        }
-        let all = u32::try_from(self.words.len() + other.words.len()).unwrap_or(u32::MAX);
-        let share = f64::from(2 * shared) / f64::from(all.max(1));
+        let share = share(&self.words, &other.words);
         Some(SAME_KIND + (1.0 - SAME_KIND) * share)
     }
+}
+
+/// The share of two sorted lists that they have in common, from 0 to 1.
+pub(super) fn share(a: &[u64], b: &[u64]) -> f64 {
+    let (mut i, mut j, mut shared) = (0, 0, 0_u32);
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        shared += u32::from(x == y);
+        i += usize::from(x <= y);
+        j += usize::from(y <= x);
+    }
+    let all = u32::try_from(a.len() + b.len()).unwrap_or(u32::MAX);
+    f64::from(2 * shared) / f64::from(all.max(1))
 }
 
 /// Hashes the same in every process.

@@ -52,12 +52,12 @@ const TABLE: &str =
     "CREATE TABLE bundle (format INTEGER NOT NULL, build INTEGER NOT NULL, dagop TEXT NOT NULL)";
 
 /// Tables whose rows carry the number of their build.
-const OF_BUILD: [&str; 7] = [
-    "calls", "vertices", "contents", "layers", "records", "sources", "trees",
+const OF_BUILD: [&str; 9] = [
+    "calls", "vertices", "contents", "layers", "records", "sources", "trees", "imports", "imported",
 ];
 
 /// Columns of text that may quote anything, with the columns that name their row.
-const TEXTS: [(&str, &[&str], &str); 10] = [
+const TEXTS: [(&str, &[&str], &str); 11] = [
     ("requests", &["call_key"], "display"),
     ("requests", &["call_key"], "path"),
     ("requests", &["call_key"], "scopes"),
@@ -66,6 +66,7 @@ const TEXTS: [(&str, &[&str], &str); 10] = [
     ("calls", &["build", "call"], "path"),
     ("sources", &["build", "number"], "asked"),
     ("sources", &["build", "number"], "resolved"),
+    ("imports", &["build", "number"], "name"),
     ("builds", &["number"], "daemon"),
     ("builds", &["number"], "daemon_ref"),
 ];

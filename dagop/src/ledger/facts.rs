@@ -9,7 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 
 use super::listing::Listing;
-use super::row::{CacheRows, ContentRow, LayerRow, RecordRow, SourceRow, TreeRow, clip};
+use super::row::{
+    CacheRows, ContentRow, ImportRow, ImportedRow, LayerRow, RecordRow, SourceRow, TreeRow, clip,
+};
 use super::write::Batch;
 
 /// Rows of each kind kept per vertex that a build may have: an output has a record per cache it
@@ -29,6 +31,10 @@ pub struct Facts {
     pub sources: Vec<SourceRow>,
     /// Trees of local sources, by raw digest of the vertex.
     pub trees: Vec<(String, Arc<dyn Listing>)>,
+    /// Caches that the build was told to read.
+    pub imports: Vec<ImportRow>,
+    /// What they have of the build's vertices.
+    pub imported: Vec<ImportedRow>,
 }
 
 /// All facts of a build, and how many of each are on their way already.
@@ -50,6 +56,8 @@ struct Sent {
     contents: usize,
     sources: usize,
     trees: usize,
+    imports: usize,
+    imported: usize,
 }
 
 impl Held {
@@ -95,6 +103,21 @@ impl Held {
                 self.rows.sources.push(source);
             }
         }
+        for import in facts.imports {
+            let import = ImportRow {
+                kind: clip(&import.kind).into_owned(),
+                name: clip(&import.name).into_owned(),
+                ..import
+            };
+            if self.rows.imports.len() < most && self.is_new(&import) {
+                self.rows.imports.push(import);
+            }
+        }
+        for imported in facts.imported {
+            if self.rows.imported.len() < most && self.is_new(&imported) {
+                self.rows.imported.push(imported);
+            }
+        }
         for (vertex, tree) in facts.trees {
             let row = TreeRow {
                 vertex,
@@ -124,6 +147,8 @@ impl Held {
             contents,
             sources,
             trees,
+            imports,
+            imported,
         } = self.sent;
         let rows = &self.rows;
         let numbered = (records as u64..).zip(rows.records[records..].iter().cloned());
@@ -133,6 +158,8 @@ impl Held {
         batch.sources = (sources as u64..)
             .zip(rows.sources[sources..].iter().cloned())
             .collect();
+        batch.imports = rows.imports[imports..].to_vec();
+        batch.imported = rows.imported[imported..].to_vec();
         batch.trees = rows.trees[trees..]
             .iter()
             .zip(self.listings.drain(..))
@@ -144,6 +171,8 @@ impl Held {
             contents: rows.contents.len(),
             sources: rows.sources.len(),
             trees: rows.trees.len(),
+            imports: rows.imports.len(),
+            imported: rows.imported.len(),
         };
     }
 
@@ -154,6 +183,8 @@ impl Held {
         self.sent.contents -= batch.contents.len();
         self.sent.sources -= batch.sources.len();
         self.sent.trees -= batch.trees.len();
+        self.sent.imports -= batch.imports.len();
+        self.sent.imported -= batch.imported.len();
         let newer = std::mem::take(&mut self.listings);
         self.listings = batch.trees.into_iter().map(|(_, tree)| tree).collect();
         self.listings.extend(newer);

@@ -9,6 +9,7 @@
 //!         ├─ contents     content of an input, as the cache keys it
 //!         ├─ records ──── layers       cache records of a vertex's outputs, and their blobs
 //!         ├─ sources      what a name stood for
+//!         ├─ imports ──── imported     caches that were read, and what they have of each vertex
 //!         └─ trees ────── listings     a local directory file by file, by the digest of the tree
 //!                            └─ chunks   runs of its entries, shared by trees that have them alike
 //! ```
@@ -23,7 +24,7 @@
 //! An empty cache map says that there is none although the operation has one.
 
 /// One entry per schema version.
-pub(super) const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+pub(super) const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 /// Calls and vertices only, digests as text.
 const VERSION_1: &str = "
@@ -238,6 +239,28 @@ const VERSION_2: &str = "
         FROM calls c JOIN builds b ON b.number = c.build
         LEFT JOIN requests r ON r.call_key = c.call_key
         LEFT JOIN vertices v ON v.build = c.build AND v.number = c.vertex;
+";
+
+/// Steps that ask to be run whatever the cache has, and caches that builds read.
+const VERSION_3: &str = "
+    ALTER TABLE vertices ADD COLUMN ignore_cache INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE imports (
+        build INTEGER NOT NULL REFERENCES builds (number) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        state TEXT NOT NULL,
+        PRIMARY KEY (build, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE imported (
+        build INTEGER NOT NULL REFERENCES builds (number) ON DELETE CASCADE,
+        import INTEGER NOT NULL,
+        vertex INTEGER NOT NULL,
+        output INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        blob BLOB,
+        PRIMARY KEY (build, import, vertex, output)
+    ) WITHOUT ROWID;
 ";
 
 #[cfg(test)]

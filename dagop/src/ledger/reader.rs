@@ -9,8 +9,9 @@ use super::column::{digest, list, optional, optional_digest, pack, unsigned, wor
 use super::listing::{Change, Entry, Trees};
 use super::operations::Unpacker;
 use super::row::{
-    BuildRow, BuildState, CacheRows, CallRow, ContentRow, Evidence, LayerRow, OperationRow,
-    RecordRow, Recorded, SourceRow, TreeRow, VertexRow,
+    BuildRow, BuildState, CacheRows, CallRow, ContentRow, Evidence, ImportRow, ImportState,
+    Imported, ImportedRow, LayerRow, OperationRow, RecordRow, Recorded, SourceRow, TreeRow,
+    VertexRow,
 };
 use super::{DagOpKind, Error, Outcome, VertexKind, bundle, schema};
 
@@ -124,6 +125,8 @@ impl Reader {
             contents: self.contents(build)?,
             sources: self.sources(build)?,
             trees: self.trees(build)?,
+            imports: self.imports(build)?,
+            imported: self.imported(build)?,
         })
     }
 
@@ -198,6 +201,36 @@ impl Reader {
             Ok(TreeRow {
                 vertex: raw_of(row, &raws)?,
                 listing: digest(row, "listing")?,
+            })
+        })
+    }
+
+    /// The caches that a build was told to read, in the order in which it was told.
+    pub fn imports(&self, build: &str) -> Result<Vec<ImportRow>, Error> {
+        let sql = "SELECT i.* FROM builds b JOIN imports i ON i.build = b.number
+            WHERE b.id = ?1 ORDER BY i.number";
+        self.rows(sql, [build], |row| {
+            Ok(ImportRow {
+                number: unsigned(row, "number")?,
+                kind: row.get("kind")?,
+                name: row.get("name")?,
+                state: word(row, "state", ImportState::parse)?,
+            })
+        })
+    }
+
+    /// What those caches have of the build's vertices.
+    pub fn imported(&self, build: &str) -> Result<Vec<ImportedRow>, Error> {
+        let raws = self.raws(build)?;
+        let sql = "SELECT i.* FROM builds b JOIN imported i ON i.build = b.number
+            WHERE b.id = ?1 ORDER BY i.import, i.vertex, i.output";
+        self.rows(sql, [build], |row| {
+            Ok(ImportedRow {
+                import: unsigned(row, "import")?,
+                vertex: raw_of(row, &raws)?,
+                output: unsigned(row, "output")?,
+                state: word(row, "state", Imported::parse)?,
+                blob: optional_digest(row, "blob")?,
             })
         })
     }
@@ -362,6 +395,7 @@ fn vertex_row(row: &Row<'_>) -> rusqlite::Result<VertexRow> {
         bytes: unsigned(row, "bytes")?,
         started_ms: optional(row, "started_ms")?,
         completed_ms: optional(row, "completed_ms")?,
+        ignore_cache: row.get("ignore_cache")?,
     })
 }
 

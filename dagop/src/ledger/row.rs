@@ -42,6 +42,47 @@ words! {
     }
 }
 
+words! {
+    /// Whether a cache that a build was told to read could be read by us too.
+    ImportState {
+        /// It could; what it has is known.
+        Read = "read",
+        /// Nothing is there under its name.
+        Absent = "absent",
+        /// It could not; what it has is not known.
+        Unread = "unread",
+    }
+}
+
+words! {
+    /// What a cache has of one output of a vertex.
+    Imported {
+        /// No record of its key.
+        NoRecord = "no record",
+        /// A record that has no layers with it.
+        NoResult = "no result",
+        /// A record, but a blob of its layers is not there.
+        NoBlob = "no blob",
+        /// A record and all blobs.
+        Whole = "whole",
+        /// There is a record of such an operation, and it is not known whether of the same inputs.
+        Unclear = "unclear",
+    }
+}
+
+impl Imported {
+    /// How near it comes to a result that can be used; the greater the nearer.
+    pub(crate) fn rank(self) -> u8 {
+        match self {
+            Self::NoRecord => 0,
+            Self::Unclear => 1,
+            Self::NoResult => 2,
+            Self::NoBlob => 3,
+            Self::Whole => 4,
+        }
+    }
+}
+
 /// One build.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRow {
@@ -127,6 +168,9 @@ pub struct VertexRow {
     pub started_ms: Option<UnixMillis>,
     /// When it ended.
     pub completed_ms: Option<UnixMillis>,
+    /// Its definition says that it is to run whatever the cache has.
+    #[serde(default)]
+    pub ignore_cache: bool,
 }
 
 impl VertexRow {
@@ -223,6 +267,34 @@ pub struct TreeRow {
     pub listing: String,
 }
 
+/// A cache outside of the daemon that a build was told to read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImportRow {
+    /// Its place among those of the build, from 0.
+    pub number: u64,
+    /// `local`, `registry` ...
+    pub kind: String,
+    /// Which one: the directory, the reference. No other attribute is kept, as some are secret.
+    pub name: String,
+    /// Whether we could read it.
+    pub state: ImportState,
+}
+
+/// What such a cache has of one output of a vertex.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImportedRow {
+    /// Number of the import.
+    pub import: u64,
+    /// Raw digest of the vertex.
+    pub vertex: String,
+    /// Which of its outputs.
+    pub output: u64,
+    /// What there is.
+    pub state: Imported,
+    /// The blob that is missing.
+    pub blob: Option<String>,
+}
+
 /// What is known of the cache for one build.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheRows {
@@ -236,6 +308,12 @@ pub struct CacheRows {
     pub sources: Vec<SourceRow>,
     /// Trees of local sources.
     pub trees: Vec<TreeRow>,
+    /// Caches that the build was told to read.
+    #[serde(default)]
+    pub imports: Vec<ImportRow>,
+    /// What they have of its vertices.
+    #[serde(default)]
+    pub imported: Vec<ImportedRow>,
 }
 
 /// An operation, shared by all vertices that ask for the same thing.

@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use super::column::{integer, json, pack};
 use super::listing::{self, Listing};
 use super::operations::{Packer, Redaction};
-use super::row::{BuildRow, CallRow, ContentRow, LayerRow, RecordRow, SourceRow, VertexRow};
+use super::row::{BuildRow, CallRow, ContentRow, ImportRow, ImportedRow, LayerRow};
+use super::row::{RecordRow, SourceRow, VertexRow};
 
 /// An update of what can change. `REPLACE` would do the same at twice the price: with a foreign key
 /// SQLite keeps a journal of every single such statement.
@@ -19,9 +20,10 @@ const UPSERT_CALL: &str = "INSERT INTO calls VALUES
 
 /// Likewise.
 const UPSERT_VERTEX: &str = "INSERT INTO vertices VALUES
-    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
     ON CONFLICT (build, number) DO UPDATE SET canonical = ?4, planned = ?5, name = ?6, kind = ?7,
-    cache_map = ?8, outcome = ?9, bytes = ?10, started_ms = ?11, completed_ms = ?12";
+    cache_map = ?8, outcome = ?9, bytes = ?10, started_ms = ?11, completed_ms = ?12,
+    ignore_cache = ?13";
 
 /// Rows of one build, to be inserted or replaced. Rows name vertices by raw digest; the file names
 /// them by the numbers in `numbers`.
@@ -40,6 +42,8 @@ pub(super) struct Batch {
     pub(super) sources: Vec<(u64, SourceRow)>,
     /// By raw digest of the local source.
     pub(super) trees: Vec<(String, Arc<dyn Listing>)>,
+    pub(super) imports: Vec<ImportRow>,
+    pub(super) imported: Vec<ImportedRow>,
     pub(super) redact: Option<Redaction>,
 }
 
@@ -62,6 +66,7 @@ impl Batch {
             .chain(self.records.iter().map(|(_, record)| &record.vertex))
             .chain(self.contents.iter().map(|content| &content.vertex))
             .chain(self.trees.iter().map(|(vertex, _)| vertex))
+            .chain(self.imported.iter().map(|imported| &imported.vertex))
     }
 }
 
@@ -79,6 +84,7 @@ pub(super) fn write_batch(connection: &mut Connection, batch: &Batch) -> rusqlit
     write_calls(&transaction, build, batch)?;
     write_vertices(&transaction, build, batch)?;
     write_evidence(&transaction, build, batch)?;
+    write_imports(&transaction, build, batch)?;
     for (raw, tree) in &batch.trees {
         let Some(vertex) = batch.numbers.get(raw) else {
             continue;
@@ -189,6 +195,7 @@ fn write_vertices(connection: &Connection, build: i64, batch: &Batch) -> rusqlit
             integer(row.bytes),
             row.started_ms.map(integer),
             row.completed_ms.map(integer),
+            row.ignore_cache,
         ])?;
     }
     packer.flush()
@@ -251,6 +258,36 @@ fn write_evidence(connection: &Connection, build: i64, batch: &Batch) -> rusqlit
             kind,
             source.asked,
             source.resolved
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_imports(connection: &Connection, build: i64, batch: &Batch) -> rusqlite::Result<()> {
+    let mut insert =
+        connection.prepare_cached("INSERT OR REPLACE INTO imports VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for import in &batch.imports {
+        insert.execute(params![
+            build,
+            integer(import.number),
+            import.kind,
+            import.name,
+            import.state.as_str(),
+        ])?;
+    }
+    let mut insert = connection
+        .prepare_cached("INSERT OR REPLACE INTO imported VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    for imported in &batch.imported {
+        let Some(vertex) = batch.numbers.get(&imported.vertex) else {
+            continue;
+        };
+        insert.execute(params![
+            build,
+            integer(imported.import),
+            integer(*vertex),
+            integer(imported.output),
+            imported.state.as_str(),
+            imported.blob.as_deref().map(pack),
         ])?;
     }
     Ok(())

@@ -1,8 +1,6 @@
 //! Caches outside of the daemon: read before a build, written after it, and joined with it.
 //!
-//! *Imports* accompany every solve. A local one is a directory of this machine, which the session
-//! serves as a content store; the daemon wants the digest of its manifest, which is looked up in
-//! `index.json` here. A cache that cannot be read is a warning and not a failure.
+//! *Imports* accompany every solve (`imports.rs`).
 //!
 //! *Exports* are builds of their own, one per cache, when all requests are answered: the daemon
 //! answers with one manifest per build, and each cache has its own. What is exported is what the
@@ -34,7 +32,7 @@ use crate::error::Error;
 use crate::join;
 use crate::ledger::{Evidence, Facts};
 use crate::platform::Platform;
-use crate::remote::{self, Remote, TAG, manifest_of};
+use crate::remote::{self, Remote, TAG};
 
 /// How long reading a cache back may take. It delays the end of a build, and no build needs it.
 const READ_TIME_MAX: Duration = Duration::from_secs(30);
@@ -43,41 +41,6 @@ const READ_TIME_MAX: Duration = Duration::from_secs(30);
 const INLINE: &str = "inline";
 
 impl BuildSession {
-    /// The caches to read, made ready for the daemon. Each that cannot be is a warning.
-    pub(super) fn prepare_imports(&self) -> Vec<CacheBackend> {
-        let mut ready = Vec::new();
-        for import in &self.options.cache_imports {
-            match self.prepare_import(import) {
-                Ok(import) => ready.push(import),
-                Err(reason) => self
-                    .options
-                    .journal
-                    .warn(&format!("the {} cache is not read: {reason}", import.kind)),
-            }
-        }
-        ready
-    }
-
-    fn prepare_import(&self, import: &CacheBackend) -> Result<CacheBackend, String> {
-        let mut import = import.clone();
-        if import.kind != "local" {
-            return Ok(import);
-        }
-        let source = import.attrs.get("src").ok_or("there is no src=DIRECTORY")?;
-        let path = self.options.workdir.join(source);
-        let store = ContentStore::open_existing(&path).map_err(|e| e.to_string())?;
-        let tag = import.attrs.remove("tag").unwrap_or_else(|| TAG.to_owned());
-        let source = path.to_string_lossy().into_owned();
-        if !import.attrs.contains_key("digest") {
-            let digest = manifest_of(&store, &tag)?;
-            import.attrs.insert("digest".to_owned(), digest);
-        }
-        let id = format!("local:{source}");
-        self.providers.content.insert(id, Arc::new(store));
-        import.attrs.insert("src".to_owned(), source);
-        Ok(import)
-    }
-
     /// The caches that are part of images.
     pub(super) fn inline_exports(&self) -> Vec<CacheBackend> {
         let exports = self.options.cache_exports.iter();
@@ -116,23 +79,6 @@ impl BuildSession {
         self.note_unread(&export.kind, within(read).await);
     }
 
-    /// Joins the caches that were read: what they have of this build's graph.
-    pub(crate) async fn note_imports(&self) {
-        let outputs = self.evaluated();
-        let imports = self.imports.get().map_or(&[][..], Vec::as_slice);
-        let known = imports.iter().filter(|import| is_readable(import));
-        for import in known.filter(|_| !outputs.is_empty()) {
-            let opened = self.remote(import);
-            let read = async { self.join_remote(&opened.await?, &outputs).await };
-            let read = within(read).await;
-            // An import that is not there yet is what every first build has.
-            match read {
-                Err(remote::Error::Registry(error)) if error.is_not_found() => {}
-                read => self.note_unread(&import.kind, read),
-            }
-        }
-    }
-
     /// Joins the daemon's own store, where an address of its debug endpoint is given.
     pub(crate) async fn note_store(&self) {
         let outputs = self.evaluated();
@@ -155,7 +101,7 @@ impl BuildSession {
 
     /// A daemon in another network may reach registries that are not known here, which is nobody's
     /// mistake. Everything else is said.
-    fn note_unread(&self, kind: &str, read: Result<(), remote::Error>) {
+    pub(super) fn note_unread(&self, kind: &str, read: Result<(), remote::Error>) {
         match read {
             Ok(()) => {}
             Err(remote::Error::Registry(error @ registry::Error::Unreachable { .. })) => {
@@ -251,7 +197,7 @@ impl BuildSession {
     }
 
     /// Predicts the keys of a graph and notes what `facts` makes of it.
-    fn join(&self, outputs: &[Output], facts: impl FnOnce(&Prediction) -> Facts) {
+    pub(super) fn join(&self, outputs: &[Output], facts: impl FnOnce(&Prediction) -> Facts) {
         let Some(profile) = Profile::for_version(&self.options.daemon.info().version) else {
             return;
         };
@@ -304,24 +250,15 @@ impl BuildSession {
             });
         }
     }
-
-    /// A solve that reads the session's caches.
-    pub(super) fn with_imports(&self, solve: GatewaySolve) -> GatewaySolve {
-        let imports = self.imports.get_or_init(|| self.prepare_imports());
-        GatewaySolve {
-            cache_imports: imports.clone(),
-            ..solve
-        }
-    }
 }
 
 /// Whether a cache can be read without the daemon.
-fn is_readable(cache: &CacheBackend) -> bool {
+pub(super) fn is_readable(cache: &CacheBackend) -> bool {
     matches!(cache.kind.as_str(), "local" | "registry")
 }
 
 /// What is read within [`READ_TIME_MAX`].
-async fn within<T>(
+pub(super) async fn within<T>(
     read: impl Future<Output = Result<T, remote::Error>>,
 ) -> Result<T, remote::Error> {
     let read = tokio::time::timeout(READ_TIME_MAX, read).await;

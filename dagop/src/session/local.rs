@@ -15,6 +15,7 @@ use solver::predict::Files;
 use super::BuildSession;
 use super::sighting::{HostTree, LocalTrees};
 use crate::ledger::{Facts, HashedTree};
+use crate::lower::Made;
 
 /// Directories that are watched; of more than these, content is unknown.
 const WATCHED_MAX: usize = 4096;
@@ -36,21 +37,32 @@ impl BuildSession {
         _ = look.await;
     }
 
+    /// Keeps the local sources that were lowered.
+    pub(super) fn keep_locals(&self, made: &[Made]) {
+        let vertices = made.iter().flat_map(|made| &made.vertices);
+        let locals = vertices.filter(|vertex| is_local(vertex)).cloned();
+        let mut kept = self.locals.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(locals.take(WATCHED_MAX));
+    }
+
     /// Notes file by file what the daemon was sent of the directories that `outputs` need, so that a
-    /// later build can say which file changed.
+    /// later build can say which file changed. Directories that were lowered and that nothing needed,
+    /// because a value was recalled, are noted as they were when that was decided.
     pub(super) fn note_listings(&self, outputs: &[Output]) {
         let mut facts = Facts::default();
         let mut seen = HashSet::new();
-        let mut stack: Vec<&Vertex> = outputs.iter().map(|output| &**output.vertex()).collect();
+        let lowered = {
+            let kept = self.locals.lock();
+            kept.unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        let evaluated = outputs.iter().map(|output| &**output.vertex());
+        let mut stack: Vec<&Vertex> = evaluated.chain(lowered.iter().map(|v| &**v)).collect();
         while let Some(vertex) = stack.pop() {
             if !seen.insert(vertex.digest()) {
                 continue;
             }
             stack.extend(vertex.inputs().iter().map(|input| &**input.vertex()));
-            let local = vertex
-                .source()
-                .is_some_and(|op| op.identifier.starts_with("local://"));
-            let tree = local
+            let tree = is_local(vertex)
                 .then(|| self.providers.local_trees.of(vertex))
                 .flatten();
             if let Some((digest, files)) = tree.and_then(|tree| tree.sent()) {
@@ -61,6 +73,11 @@ impl BuildSession {
         }
         self.options.journal.facts(facts);
     }
+}
+
+fn is_local(vertex: &Vertex) -> bool {
+    let source = vertex.source();
+    source.is_some_and(|op| op.identifier.starts_with("local://"))
 }
 
 impl LocalTrees {

@@ -15,6 +15,7 @@ impl BuildSession {
         let mut made = Vec::new();
         let output = lower(edge, &mut made)?;
         self.keep_commands(&made);
+        self.keep_locals(&made);
         self.options.journal.lowered(&made);
         Ok(output)
     }

@@ -24,7 +24,11 @@ use dagop::{
     explain::{self, Reason, Status, StepName},
     ledger::Outcome,
 };
-use solver::llb::Definition;
+use solver::llb::{
+    Constraints, Definition,
+    exec::Exec,
+    source::{self, ImageOptions},
+};
 
 use crate::{
     explain::{agrees, known},
@@ -43,7 +47,7 @@ const VARIABLE: &str = "DAGOP_TEST_EXPLAIN_REAL";
 
 /// Of this many cases one is made where nobody asks for more.
 /// Prime, so that all pipelines are among them.
-const SAMPLE: usize = 29;
+const SAMPLE: usize = 47;
 
 /// Cases of several edits at once in the full run.
 const SEVERAL: usize = 60;
@@ -322,4 +326,79 @@ fn edits_are_the_reasons_of_all_that_ran() {
     several(&mut bench);
     assert!(bench.wrong.is_empty(), "{}", bench.wrong);
     println!("{}", bench.unknown);
+}
+
+/// The daemon runs such a step, and the one right above it, through which it looks for no record.
+/// Keys stay what they are.
+#[test]
+fn a_step_that_is_told_to_run_and_the_one_above_it_run_for_that() {
+    let (lab, world) = (Lab::start(), World::served());
+    let build = |session: &str, fresh: bool| {
+        let mut draft = Draft::new(&pipeline(&world, "chain", session));
+        if fresh {
+            let place = draft.execs()[1];
+            draft.nodes[place].metadata.ignore_cache = true;
+        }
+        let (build, error) = lab.build(&draft.definition(), &Context::new());
+        assert_eq!(error, None);
+        build
+    };
+    let first = build("one", false);
+    for (session, fresh) in [("two", true), ("three", true), ("four", false)] {
+        let after = build(session, fresh);
+        let reader = lab.book.reader();
+        let found = explain::compare(&reader, &first, &after).unwrap();
+        let causes: Vec<&Reason> = found.causes.iter().map(|cause| &cause.reason).collect();
+        let (answers, _) = explain::reasons(&reader, &after, Some(&first)).unwrap();
+        let ran = answers.iter().filter(|a| a.step.outcome.has_run());
+        let ran: Vec<_> = ran.collect();
+        if !fresh {
+            assert_eq!((causes.len(), ran.len()), (0, 0), "{session}");
+            continue;
+        }
+        assert_eq!(causes, [&Reason::NoCache], "{session}");
+        let names: Vec<&str> = ran.iter().map(|answer| &*answer.step.name).collect();
+        assert_eq!(names, ["step make", "step test"], "{session}");
+        for answer in ran {
+            assert_eq!(answer.key_differs, Some(false));
+            assert_eq!(answer.status, Status::Explained);
+            let reasons: Vec<_> = answer.reasons.iter().map(|c| &c.reason).collect();
+            assert_eq!(reasons, [&Reason::NoCache]);
+            assert_eq!(answer.reasons[0].step.name, "step make");
+        }
+        let differences = found.differences.iter();
+        assert!(differences.clone().all(|step| !step.key_differs));
+        assert_eq!(differences.count(), 2);
+    }
+}
+
+/// Two builds that ask for the same at the same moment: the daemon runs it once, and neither build
+/// is told that a record was lost.
+#[test]
+fn a_step_that_another_build_is_running_is_not_taken_for_a_lost_record() {
+    let (lab, world) = (Lab::start(), World::served());
+    let base = source::image(&world.images["base"], ImageOptions::default()).unwrap();
+    let sleep = Exec::new(Some(base), ["/bin/sleep", "3"]);
+    let sleep = sleep.constraints(Constraints::default().named("sleep"));
+    let slept = sleep.build().unwrap().root().unwrap().clone();
+    let definition = Definition::marshal(Some(&slept), &Constraints::default());
+    let builds = std::thread::scope(|scope| {
+        let build = || lab.build(&definition, &Context::new());
+        let threads = [scope.spawn(build), scope.spawn(build)];
+        threads.map(|thread| thread.join().unwrap())
+    });
+    let [(one, None), (two, None)] = &builds else {
+        panic!("{builds:?}");
+    };
+    for (build, against) in [(one, two), (two, one)] {
+        let answers = explain::why(&lab.book.reader(), build, "sleep", Some(against)).unwrap();
+        let reasons: Vec<_> = answers[0].reasons.iter().map(|c| &c.reason).collect();
+        match answers[0].step.outcome {
+            Outcome::Executed => assert!(
+                matches!(&reasons[..], [Reason::Concurrent { build }] if build == against),
+                "{reasons:?}"
+            ),
+            _ => assert!(reasons.is_empty(), "{reasons:?}"),
+        }
+    }
 }

@@ -104,18 +104,31 @@ impl Book {
         daemon: &Daemon,
         fate: Fate,
     ) -> String {
+        self.record_each(definition, locals, daemon, (fate, &|_| fate))
+    }
+
+    /// The same with a fate of its own for each vertex by name; the build's times are those of
+    /// `fate`.
+    pub(crate) fn record_each(
+        &self,
+        definition: &Definition,
+        locals: &BTreeMap<String, PathBuf>,
+        daemon: &Daemon,
+        (fate, of): (Fate, &dyn Fn(&str) -> Fate),
+    ) -> String {
         let vertices = vertices(definition);
         let recorder = self.begin((daemon.address, daemon.version), &vertices, fate.started);
         for vertex in &vertices {
             let mut recorded = self.recorded.lock().unwrap();
             let known = !recorded.insert(vertex.digest().to_string());
+            let own = of(&vertex.name());
             recorder.observe(&Event::Vertex(event::VertexUpdate {
                 digest: vertex.digest().to_string(),
                 name: vertex.name(),
-                started_ms: Some(fate.started),
-                completed_ms: Some(fate.completed),
-                cached: fate.cached || fate.repeats && known,
-                not_needed: fate.not_needed,
+                started_ms: Some(own.started),
+                completed_ms: Some(own.completed),
+                cached: own.cached || own.repeats && known,
+                not_needed: own.not_needed,
                 error: None,
             }));
         }

@@ -34,6 +34,8 @@ fn step(name: &str, kind: VertexKind, inputs: Vec<Link>) -> Step {
         layers: BTreeSet::new(),
         trees: BTreeSet::new(),
         calls: Vec::new(),
+        ignores_cache: false,
+        imported: Vec::new(),
     }
 }
 
@@ -61,6 +63,7 @@ fn graph(steps: Vec<Step>) -> Graph {
         build: BuildRow::default(),
         steps,
         calls: Vec::new(),
+        imports: Vec::new(),
     }
 }
 

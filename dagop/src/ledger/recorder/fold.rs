@@ -186,6 +186,9 @@ impl State {
                     .predicted_cache_map
                     .clone_from(&planned.predicted_cache_map);
                 vertex.operation = planned.operation.as_ref().map(|o| Arc::clone(&o.0));
+                if let Some(operation) = &vertex.operation {
+                    vertex.row.ignore_cache = operation.metadata().ignore_cache;
+                }
             }
         }
         let Some(call) = self.calls.get_mut(&lowered.call) else {
@@ -285,6 +288,7 @@ impl State {
                 bytes: 0,
                 started_ms: None,
                 completed_ms: None,
+                ignore_cache: false,
             };
             let evidence = VertexEvidence::default();
             let vertex = Vertex {

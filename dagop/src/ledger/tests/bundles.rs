@@ -430,7 +430,7 @@ const FORGERIES: [(&str, &str); 16] = [
     ),
     (
         "UPDATE bundle SET format = 9",
-        "is a bundle of format 9.2, this dagop reads 2.2",
+        "is a bundle of format 9.3, this dagop reads 2.3",
     ),
     ("DROP TABLE bundle", "is a ledger and not a bundle"),
     ("DELETE FROM bundle", "is a bundle of format 0.2"),
