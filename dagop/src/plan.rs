@@ -120,6 +120,11 @@ pub enum Reason {
         /// Name of the step that makes it.
         of: String,
     },
+    /// What an earlier build had as an input is not known, so that it cannot be compared.
+    EarlierContent {
+        /// Name of the step that makes it.
+        of: String,
+    },
     /// Whether it is asked for depends on a step that is unknown.
     Above {
         /// That step.

@@ -271,6 +271,11 @@ impl Decider<'_> {
                 let of = planned.steps[of].name.clone();
                 return Reason::Content { of };
             }
+            let before = maker.and_then(|maker| relation.unknown_before(step, maker));
+            if let Some(of) = before {
+                let of = planned.steps[of].name.clone();
+                return Reason::EarlierContent { of };
+            }
             // The key of what makes an input is missing, and what is missing there comes first.
             let below = maker.and_then(|maker| relation.first_doubt(step, maker));
             let Some((next, like)) = below else {

@@ -139,6 +139,18 @@ impl<'a> Relation<'a> {
         Some((input.step?, other.step))
     }
 
+    /// Of the inputs of a planned step whose content is known, the first that is not known of an
+    /// earlier step: what makes it in the plan.
+    pub(super) fn unknown_before(&self, step: &Step, earlier: usize) -> Option<usize> {
+        let others = self.earlier.steps[earlier].inputs.as_ref()?;
+        let mut pairs = step.inputs.as_ref()?.iter().zip(others);
+        let unknown = pairs.find(|(input, other)| {
+            let keyed = input.keyed_by_content && other.keyed_by_content;
+            keyed && input.content.is_some() && other.content.is_none()
+        });
+        unknown?.0.step
+    }
+
     /// As [`Self::link`], of the input of a pair of steps.
     pub(super) fn link_of(&self, planned: usize, earlier: usize, input: usize) -> Same {
         let inputs = |step: &'a Step| step.inputs.as_ref()?.get(input);

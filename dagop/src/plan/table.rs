@@ -72,6 +72,9 @@ impl fmt::Display for Reason {
                 "it ran before, and whether its output {output} was kept is not known"
             ),
             Self::Content { of } => write!(f, "it depends on what {of:?} writes"),
+            Self::EarlierContent { of } => {
+                write!(f, "what an earlier build had of {of:?} is not known")
+            }
             Self::Above { step } => write!(f, "it is needed only if {step:?} runs"),
             Self::Unexplained { records } => write!(
                 f,

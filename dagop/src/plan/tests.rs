@@ -237,6 +237,9 @@ fn what_is_not_known_is_named_where_it_is_missing() {
     let verdicts = verdicts(&chain(None), &[chain(Some("c"))], &disk);
     let of = "src".to_owned();
     assert_eq!(verdicts[2], (Unknown, Reason::Content { of }));
+    let verdicts = self::verdicts(&chain(Some("c")), &[chain(None)], &disk);
+    let of = "src".to_owned();
+    assert_eq!(verdicts[2], (Unknown, Reason::EarlierContent { of }));
 }
 
 /// The same command over many inputs: each is compared with its own counterpart, not with all.
@@ -314,6 +317,10 @@ fn the_json_is_stable() {
         (
             Reason::Content { of: "a".to_owned() },
             json!({"reason": "content", "of": "a"}),
+        ),
+        (
+            Reason::EarlierContent { of: "a".to_owned() },
+            json!({"reason": "earlier_content", "of": "a"}),
         ),
         (
             Reason::Above {

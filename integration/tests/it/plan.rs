@@ -106,11 +106,11 @@ fn no_hit_runs_and_no_miss_is_cached() {
 /// imports it must still be true.
 #[test]
 fn an_imported_cache_makes_no_wrong_verdict() {
-    let world = World::new();
     let maker = Daemon::start().unwrap();
     let mut figures = Vec::new();
     let kinds = if is_full() { 2 } else { 1 };
     for kind in ["local", "registry"].into_iter().take(kinds) {
+        let world = World::new();
         let daemon = Daemon::start().unwrap();
         let source = Bench::new(&maker);
         let place = source.user.home().join("cache").display().to_string();
