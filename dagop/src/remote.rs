@@ -4,12 +4,12 @@
 //! CacheBackend (type=registry,ref=… | type=local,src=…) ─> Remote::open ─> read ─> Held …
 //!                                                                  └─────> stat (is a blob there)
 //! ```
-//! A name stands for one manifest or for an index. [`Remote::read`] follows it to every cache that
-//! is behind it: one document in a cache of its own, one per image where it is inline. The join
-//! ([`crate::join`]) and the explanation of a cache (`explain.rs`) both start from that.
+//! A name stands for one manifest or for an index. Reading follows it to every cache that is behind
+//! it: one document in a cache of its own, one per image where it is inline. The join (`join.rs`)
+//! and the explanation of a cache (`explain/cache.rs`) both start from that.
 //!
 //! What is read was written by others: documents are bounded and checked by
-//! [`solver::cacheconfig`], and an index has at most [`MANIFESTS_MAX`] entries.
+//! [`solver::cacheconfig`], and the entries of an index are limited.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
