@@ -4,7 +4,7 @@
 //! prediction of a graph's keys ([`solver::predict`]) has both: it says of each output which
 //! records it has. So a record of a cache belongs to a vertex if it is one of those that were
 //! predicted ([`solver::cacheconfig::matches`]); its layers then are the vertex's. Content that we
-//! did not hash is learnt from the cache on the way.
+//! did not hash is learnt from the cache on the way, if this build wrote it.
 //!
 //! Everything here is a pure function of graph, prediction and document; getting hold of them is
 //! the session's business.
@@ -120,9 +120,26 @@ fn as_record(record: &predict::Record) -> Record {
     }
 }
 
+/// Whose cache it is that a graph is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// This build's: what it did not hash can be learnt from it.
+    ThisBuild,
+    /// Anybody's.
+    Anybody,
+}
+
 /// What a cache says of a predicted graph.
-pub(crate) fn found(prediction: &Prediction, cache: &Config, evidence: Evidence) -> Facts {
-    let matches = cacheconfig::matches(prediction, cache);
+pub(crate) fn found(
+    prediction: &Prediction,
+    cache: &Config,
+    evidence: Evidence,
+    writer: Writer,
+) -> Facts {
+    let matches = match writer {
+        Writer::ThisBuild => cacheconfig::matches(prediction, cache),
+        Writer::Anybody => cacheconfig::known_matches(prediction, cache),
+    };
     let canonical = cache.canonical();
     let mut facts = Facts {
         layers: layers(cache),
@@ -167,7 +184,7 @@ pub(crate) fn imported<'a>(
 ) -> Facts {
     let canonical = canonical(prediction);
     let configs: Vec<_> = configs
-        .map(|config| (config, cacheconfig::matches(prediction, config)))
+        .map(|config| (config, cacheconfig::known_matches(prediction, config)))
         .collect();
     let mut facts = Facts::default();
     for vertex in &prediction.vertices {

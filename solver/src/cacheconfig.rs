@@ -28,7 +28,7 @@ mod store;
 mod tests;
 
 pub use locate::{Blob, Place, diff_ids, image_layers, image_platform, inline_records, locate};
-pub use matching::{Matches, matches};
+pub use matching::{Matches, known_matches, matches};
 pub use read::{parse, parse_inline};
 pub use store::{STORE_BYTES_MAX, parse_store};
 

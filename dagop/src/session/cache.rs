@@ -29,7 +29,7 @@ use solver::{Digest, llb, registry};
 
 use super::BuildSession;
 use crate::error::Error;
-use crate::join;
+use crate::join::{self, Writer};
 use crate::ledger::{Evidence, Facts};
 use crate::platform::Platform;
 use crate::remote::{self, Remote, TAG};
@@ -73,8 +73,8 @@ impl BuildSession {
     async fn read_back(&self, export: &CacheBackend, manifest: Digest, outputs: &[Output]) {
         let opened = self.remote(export);
         let read = async {
-            self.join_remote(&opened.await?.at(Some(manifest)), outputs)
-                .await
+            let remote = opened.await?.at(Some(manifest));
+            self.join_remote(&remote, outputs).await
         };
         self.note_unread(&export.kind, within(read).await);
     }
@@ -90,7 +90,7 @@ impl BuildSession {
         }
         match debug.cache_store().await {
             Ok(store) => self.join(&outputs, |prediction| {
-                join::found(prediction, &store, Evidence::Daemon)
+                join::found(prediction, &store, Evidence::Daemon, Writer::Anybody)
             }),
             Err(reason) => {
                 let message = format!("the daemon's cache store is not in the ledger: {reason}");
@@ -124,7 +124,7 @@ impl BuildSession {
         for held in remote.read().await? {
             if let Some((config, evidence)) = held.cache {
                 self.join(outputs, |prediction| {
-                    join::found(prediction, &config, evidence)
+                    join::found(prediction, &config, evidence, Writer::ThisBuild)
                 });
             }
         }
@@ -242,7 +242,7 @@ impl BuildSession {
             let outputs = std::slice::from_ref(root);
             if let Some((cache, evidence)) = &image.cache {
                 self.join(outputs, |prediction| {
-                    join::found(prediction, cache, *evidence)
+                    join::found(prediction, cache, *evidence, Writer::ThisBuild)
                 });
             }
             self.join(outputs, |prediction| {

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::BuildSession;
 use super::cache::{is_readable, within};
-use crate::join;
+use crate::join::{self, Writer};
 use crate::ledger::{Facts, ImportRow, ImportState};
 use crate::remote::{self, Held, Remote, TAG, manifest_of};
 
@@ -175,7 +175,7 @@ impl BuildSession {
         let caches: Vec<_> = caches.collect();
         for (config, evidence) in &caches {
             self.join(outputs, |prediction| {
-                join::found(prediction, config, *evidence)
+                join::found(prediction, config, *evidence, Writer::Anybody)
             });
         }
         self.join(outputs, |prediction| {

@@ -10,7 +10,7 @@ use integration::registry::{PASSWORD, Registry, USER};
 use integration::{daemon, dagop::Dagop, registry};
 use serde_json::{Value, json};
 
-use crate::join::text;
+use crate::join::{records, text};
 
 /// What is made in one container is copied into another one, which is published.
 const DOCUMENT: &str = r#"
@@ -197,7 +197,15 @@ fn the_chain_breaks_exactly_at_the_edited_step() {
         motd: "edited-first",
         ..Build::new(&host, "edited")
     };
-    first.run(&user, &[]);
+    first.run(
+        &user,
+        &["--import-cache", &format!("type=registry,ref={cache}")],
+    );
+    // The cache was read, and what it has of the other file is not taken for this one's.
+    let keys = user.run(["keys", "--json"]).unwrap().json().unwrap();
+    let mut vertices = keys["vertices"].as_array().unwrap().iter();
+    let copied = vertices.find(|vertex| text(&vertex["name"]).starts_with(COPIED));
+    assert!(records(&keys, copied.unwrap(), "registry").is_empty());
     let answer = explain(&user, &[&cache, "--json"]);
     assert_eq!(answer.code, 4, "{answer:?}");
     let steps = named(&serde_json::from_str(&answer.stdout).unwrap());

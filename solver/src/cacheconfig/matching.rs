@@ -2,8 +2,11 @@
 //!
 //! A record of the cache is a predicted one if the digests are equal and, input by input, one of
 //! its links is a predicted link: same selector, and leading to a record that is the predicted one
-//! in turn. Where a prediction lacks the content of an input, the cache knows it: any record of
-//! content is then taken for it, and reported as what was learnt.
+//! in turn. Where a prediction lacks the content of an input, the cache knows it: what is beside a
+//! predicted link is that content, and is reported as what was learnt. Where an input has no
+//! predicted link at all, as a directory that was not hashed, any content can be taken for it; that
+//! is right for a cache of the predicted build itself ([`matches()`]), and a guess for any other one
+//! ([`known_matches`] does not make it).
 //!
 //! Predicted records are visited below first, and candidates are found through the links of what
 //! is already matched, so that a thousand steps with the same digest cost no more than others.
@@ -23,10 +26,20 @@ pub struct Matches {
     pub contents: Vec<Vec<(usize, usize)>>,
 }
 
-/// Finds predicted records in a cache.
+/// Finds predicted records in a cache that the predicted build wrote.
 #[must_use]
 pub fn matches(prediction: &predict::Prediction, cache: &Config) -> Matches {
-    let mut search = Search::new(prediction, cache);
+    find(Search::new(prediction, cache, true))
+}
+
+/// Finds predicted records in any cache; those that only an unknown content could lead to are not
+/// found.
+#[must_use]
+pub fn known_matches(prediction: &predict::Prediction, cache: &Config) -> Matches {
+    find(Search::new(prediction, cache, false))
+}
+
+fn find(mut search: Search<'_>) -> Matches {
     for position in search.order() {
         search.visit(position);
     }
@@ -40,10 +53,12 @@ struct Search<'a> {
     /// Records of the cache that link to each.
     above: Vec<Vec<usize>>,
     found: Matches,
+    /// Whether any content may stand for one that is unknown.
+    learns: bool,
 }
 
 impl<'a> Search<'a> {
-    fn new(prediction: &'a predict::Prediction, cache: &'a Config) -> Self {
+    fn new(prediction: &'a predict::Prediction, cache: &'a Config, learns: bool) -> Self {
         let mut by_digest: HashMap<&Digest, Vec<usize>> = HashMap::new();
         let mut above = vec![Vec::new(); cache.records.len()];
         for (position, record) in cache.records.iter().enumerate() {
@@ -54,6 +69,7 @@ impl<'a> Search<'a> {
         }
         let count = prediction.records.len();
         Self {
+            learns,
             predicted: &prediction.records,
             cache,
             by_digest,
@@ -156,9 +172,11 @@ impl<'a> Search<'a> {
                     let linked = &self.cache.records[link.record];
                     link.selector.is_none() && linked.inputs.is_empty() && !is_wanted(link)
                 });
-                for link in of_content {
-                    contents.push((input, link.record));
-                    fits = true;
+                if fits || (self.learns && wanted.is_empty()) {
+                    for link in of_content {
+                        contents.push((input, link.record));
+                        fits = true;
+                    }
                 }
             }
             if !fits {

@@ -218,6 +218,50 @@ fn a_record_behind_another_selector_or_parent_is_another_record() {
     );
 }
 
+/// The content beside a link is what the linked step wrote; beside another link, what another wrote.
+#[test]
+fn content_is_learnt_beside_a_predicted_link_only() {
+    let copy = FileOp::new(None)
+        .copy(exec(None, "make"), "/a", "/b", CopyOptions::default())
+        .build(Constraints::default())
+        .unwrap();
+    let prediction = prediction(&copy);
+    let copied = prediction
+        .records
+        .iter()
+        .position(|r| !r.unknown.is_empty());
+    let copied = copied.unwrap();
+    let mut cache = cache_of(&prediction);
+    let content = cache.records.len();
+    for root in [cachemap::record(&digest(5), -1), digest(6)] {
+        cache.records.push(Record {
+            digest: root,
+            inputs: Vec::new(),
+            results: Vec::new(),
+        });
+    }
+    cache.records[copied].inputs[0].push(Link {
+        record: content,
+        selector: None,
+    });
+    for found in [
+        matches(&prediction, &cache),
+        known_matches(&prediction, &cache),
+    ] {
+        assert_eq!(found.records[copied], [copied]);
+        assert_eq!(found.contents[copied], [(0, content)]);
+    }
+    // The same copy from another step.
+    cache.records[copied].inputs[0][0].record = content + 1;
+    for found in [
+        matches(&prediction, &cache),
+        known_matches(&prediction, &cache),
+    ] {
+        assert!(found.records[copied].is_empty(), "{found:?}");
+        assert!(found.contents[copied].is_empty(), "{found:?}");
+    }
+}
+
 #[test]
 fn content_that_nobody_hashed_is_learnt_from_the_cache() {
     let local = source::local("src", LocalOptions::default());
@@ -245,6 +289,12 @@ fn content_that_nobody_hashed_is_learnt_from_the_cache() {
     });
     let found = matches(&prediction, &cache);
     assert_eq!(found.contents[unknown], [(0, link.record)]);
+    // In a cache of somebody else it could be the content of anything.
+    let known = known_matches(&prediction, &cache);
+    assert_eq!(
+        (&known.records[unknown], &known.contents[unknown]),
+        (&vec![], &vec![])
+    );
     assert!(
         found.records.iter().all(|matched| matched.len() == 1),
         "{found:?}"

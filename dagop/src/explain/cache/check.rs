@@ -96,7 +96,7 @@ impl<'a> Check<'a> {
             wanted,
             platform: held.platform.as_deref(),
             config,
-            matches: cacheconfig::matches(&wanted.prediction, config),
+            matches: cacheconfig::known_matches(&wanted.prediction, config),
             by_digest,
             verdicts: Vec::with_capacity(graph.steps.len()),
         };
@@ -126,15 +126,10 @@ impl<'a> Check<'a> {
         let outputs: BTreeSet<u64> = keys.iter().map(|(output, _)| *output).collect();
         for output in outputs {
             let own = || keys.iter().filter(|(of, _)| *of == output);
-            let found = own().find(|(_, record)| !self.matches.records[*record].is_empty());
-            match found {
-                Some((_, record)) => self.assumed(place, *record, &mut broken),
-                // An image has two; what breaks one of them breaks both.
-                None => {
-                    if let Some((_, record)) = own().next() {
-                        self.breaks(place, *record, &mut broken);
-                    }
-                }
+            let is_there = |(_, record): &&(u64, usize)| !self.matches.records[*record].is_empty();
+            // An image has two; one is enough, and what breaks one of them breaks both.
+            if let (None, Some((_, record))) = (own().find(is_there), own().next()) {
+                self.breaks(place, *record, &mut broken);
             }
         }
         match broken.causes.is_empty() {
@@ -147,42 +142,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Notes where a record was taken only because nobody knows the content of an input, of this
-    /// step or of one below it.
-    fn assumed(&self, place: usize, record: usize, broken: &mut Broken) {
-        let wanted = &self.wanted.prediction.records[record];
-        for (input, link) in self.graph.steps[place].inputs.iter().enumerate() {
-            let is_shared = |is_of: &dyn Fn(usize) -> bool| {
-                let mut found = self.matches.records[record].iter();
-                found.any(|&position| self.shares(record, position, input, is_of))
-            };
-            let is_unknown = wanted.unknown.iter().any(|(unknown, _)| *unknown == input);
-            if is_unknown && !is_shared(&|_| true) {
-                broken.add(place, BreakCause::NoContent { input });
-                continue;
-            }
-            let below = link.step.map(|below| (below, &self.verdicts[below]));
-            if let Some((below, Verdict::Broken(reasons))) = below {
-                let of_below: HashSet<usize> = self.wanted.keys[below]
-                    .iter()
-                    .map(|(_, own)| *own)
-                    .collect();
-                if !is_shared(&|linked| !of_below.contains(&linked)) {
-                    broken.extend(reasons);
-                }
-            }
-        }
-    }
-
-    /// Whether a record of the cache has a wanted link for an input, among those that lead to
-    /// certain records.
-    fn shares(
-        &self,
-        record: usize,
-        position: usize,
-        input: usize,
-        is_of: &dyn Fn(usize) -> bool,
-    ) -> bool {
+    /// Whether a record of the cache has a wanted link for an input.
+    fn shares(&self, record: usize, position: usize, input: usize) -> bool {
         let wanted = &self.wanted.prediction.records[record].inputs;
         let links = self.config.records[position].inputs.get(input);
         let (Some(wanted), Some(links)) = (wanted.get(input), links) else {
@@ -191,7 +152,6 @@ impl<'a> Check<'a> {
         links.iter().any(|link| {
             wanted.iter().any(|want| {
                 want.selector == link.selector
-                    && is_of(want.record)
                     && self.matches.records[want.record].contains(&link.record)
             })
         })
@@ -207,8 +167,7 @@ impl<'a> Check<'a> {
             .filter(|&&position| self.config.records[position].inputs.len() == inputs)
             .take(CANDIDATES_MAX)
             .map(|&position| {
-                let missed =
-                    (0..inputs).filter(|&input| !self.shares(record, position, input, &|_| true));
+                let missed = (0..inputs).filter(|&input| !self.shares(record, position, input));
                 missed.collect::<Vec<usize>>()
             });
         let nearest = misses.min_by_key(Vec::len);
@@ -248,6 +207,12 @@ impl<'a> Check<'a> {
             }
             return;
         };
+        let wanted = &self.wanted.prediction.records[record];
+        // Other files may be the same: then it is there by their content, whatever is below.
+        if !own_key && wanted.unknown.iter().any(|(unknown, _)| *unknown == input) {
+            broken.add(place, BreakCause::NoContent { input });
+            return;
+        }
         if let Verdict::Broken(reasons) = &self.verdicts[below] {
             broken.extend(reasons);
             return;
@@ -257,16 +222,11 @@ impl<'a> Check<'a> {
             return;
         }
         let of = self.graph.steps[below].name.clone();
-        let wanted = &self.wanted.prediction.records[record];
-        let is_unknown = wanted.unknown.iter().any(|(unknown, _)| *unknown == input);
-        broken.add(
-            place,
-            match link.content {
-                Some(_) if is_unknown => BreakCause::NoContent { input },
-                Some(_) => BreakCause::Content { input, of },
-                None => BreakCause::Link { input, of },
-            },
-        );
+        let cause = match link.content {
+            Some(_) => BreakCause::Content { input, of },
+            None => BreakCause::Link { input, of },
+        };
+        broken.add(place, cause);
     }
 
     /// What the cache has in the place of a step whose key it does not have: a record over the same
