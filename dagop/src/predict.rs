@@ -188,7 +188,7 @@ fn choose(version: Option<&str>) -> Result<Choice, Error> {
         });
     };
     Profile::of_version(version).ok_or_else(|| {
-        let text = format!("{version:?} is no release of BuildKit from v0.13 on");
+        let text = format!("{version:?} is no release of BuildKit from v0.12 on");
         Error::new(Kind::Usage, text)
     })
 }

@@ -44,6 +44,11 @@ impl Digest {
         Self(std::str::from_utf8(&text).expect("it is ASCII").into())
     }
 
+    /// A text that old releases of BuildKit use in the place of a digest.
+    pub(crate) fn verbatim(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The whole text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -4,6 +4,9 @@
 //! order, joined by zero bytes; a plain root is the hash of `/`. Content is hashed where a change
 //! outside of the selected paths cannot reach the result, except for the root, where it would cost
 //! too much: the mount has no output, or is read-only, or mounts the whole input.
+//!
+//! In v0.12 only mounts that select a path have a selector, and an input is hashed unless one of its
+//! mounts has an output and is writable or the root.
 
 use proto::pb;
 
@@ -30,7 +33,7 @@ pub(super) fn map(
 ) -> Result<CacheMap, Unknown> {
     Ok(CacheMap {
         digest: json(exec, op, profile, facts)?.digest(profile)?,
-        inputs: inputs(exec, op.inputs.len())?,
+        inputs: inputs(exec, op.inputs.len(), profile)?,
     })
 }
 
@@ -47,18 +50,22 @@ pub(super) fn json(
         return Err(Unknown::Platform);
     }
     let platform = platform::normalize(platform);
-    Ok(Object::new()
+    let json = Object::new()
         .always("Type", "buildkit.exec.v0")
-        .always("Exec", json::exec(&keyed(exec), profile))
+        .always("Exec", json::exec(&keyed(exec, profile), profile))
         .always("OS", &platform.os)
         .always("Arch", &platform.architecture)
-        .field("Variant", &platform.variant)
-        .field("OSVersion", &platform.os_version)
-        .field("OSFeatures", &platform.os_features))
+        .field("Variant", &platform.variant);
+    Ok(match profile.knows_os_versions() {
+        false => json,
+        true => json
+            .field("OSVersion", &platform.os_version)
+            .field("OSFeatures", &platform.os_features),
+    })
 }
 
 /// The operation without what does not change its result.
-fn keyed(exec: &pb::ExecOp) -> pb::ExecOp {
+fn keyed(exec: &pb::ExecOp, profile: Profile) -> pb::ExecOp {
     let mut exec = exec.clone();
     if let Some(meta) = &mut exec.meta {
         meta.proxy_env = None;
@@ -69,6 +76,7 @@ fn keyed(exec: &pb::ExecOp) -> pb::ExecOp {
     for mount in &mut exec.mounts {
         mount.selector.clear();
         if let Some(cache) = &mut mount.cache_opt
+            && profile >= Profile::V0_13
             && !is_default_cache(cache, &mount.dest)
         {
             *cache = pb::CacheOpt::default();
@@ -109,7 +117,17 @@ struct Dependency {
     by_content: bool,
 }
 
-fn inputs(exec: &pb::ExecOp, count: usize) -> Result<Vec<InputMap>, Unknown> {
+/// The same in v0.12.
+#[derive(Default)]
+struct OldDependency {
+    selectors: Vec<String>,
+    not_by_content: bool,
+}
+
+fn inputs(exec: &pb::ExecOp, count: usize, profile: Profile) -> Result<Vec<InputMap>, Unknown> {
+    if profile < Profile::V0_13 {
+        return old_inputs(exec, count);
+    }
     let mut dependencies: Vec<Dependency> = (0..count).map(|_| Dependency::default()).collect();
     for mount in &exec.mounts {
         let has_no_input = matches!(
@@ -119,16 +137,37 @@ fn inputs(exec: &pb::ExecOp, count: usize) -> Result<Vec<InputMap>, Unknown> {
         if has_no_input || mount.input == NONE {
             continue;
         }
-        let dependency = usize::try_from(mount.input)
-            .ok()
-            .and_then(|input| dependencies.get_mut(input))
-            .ok_or_else(|| Unknown::Invalid(format!("a mount has the input {}", mount.input)))?;
+        let dependency = of_mount(&mut dependencies, mount)?;
         let selector = paths::absolute(ROOT, &mount.selector);
         // The last mount of an input decides.
         dependency.by_content = by_content(mount, &selector)?;
         dependency.selectors.push(selector);
     }
     Ok(dependencies.into_iter().map(Dependency::into_map).collect())
+}
+
+fn old_inputs(exec: &pb::ExecOp, count: usize) -> Result<Vec<InputMap>, Unknown> {
+    let mut dependencies: Vec<OldDependency> =
+        (0..count).map(|_| OldDependency::default()).collect();
+    for mount in exec.mounts.iter().filter(|mount| mount.input != NONE) {
+        let dependency = of_mount(&mut dependencies, mount)?;
+        if !mount.selector.is_empty() {
+            let selector = paths::absolute(ROOT, &mount.selector);
+            dependency.selectors.push(selector);
+        }
+        let is_kept = !mount.readonly || mount.dest == ROOT;
+        dependency.not_by_content |= is_kept && mount.output != NONE;
+    }
+    let maps = dependencies.into_iter().map(OldDependency::into_map);
+    Ok(maps.collect())
+}
+
+/// What belongs to the input of a mount.
+fn of_mount<'d, T>(dependencies: &'d mut [T], mount: &pb::Mount) -> Result<&'d mut T, Unknown> {
+    usize::try_from(mount.input)
+        .ok()
+        .and_then(|input| dependencies.get_mut(input))
+        .ok_or_else(|| Unknown::Invalid(format!("a mount has the input {}", mount.input)))
 }
 
 fn by_content(mount: &pb::Mount, selector: &str) -> Result<bool, Unknown> {
@@ -149,17 +188,36 @@ impl Dependency {
         if self.selectors.is_empty() {
             return InputMap::default();
         }
-        let selector = Some(Digest::sha256(self.selectors.join("\0").as_bytes()));
+        let selector = Some(selector(&self.selectors));
         let content = self.by_content.then(|| {
             let paths = content::without_nested(self.selectors);
             if paths.iter().any(|path| path == ROOT) {
                 return Vec::new();
             }
-            paths
-                .into_iter()
-                .map(|path| ContentSelector::path(path, true))
-                .collect()
+            followed(paths)
         });
         InputMap { selector, content }
     }
+}
+
+impl OldDependency {
+    fn into_map(self) -> InputMap {
+        InputMap {
+            selector: (!self.selectors.is_empty()).then(|| selector(&self.selectors)),
+            content: (!self.not_by_content)
+                .then(|| followed(content::without_nested(self.selectors))),
+        }
+    }
+}
+
+fn selector(paths: &[String]) -> Digest {
+    Digest::sha256(paths.join("\0").as_bytes())
+}
+
+/// Paths as content is hashed; none are the whole tree.
+fn followed(paths: Vec<String>) -> Vec<ContentSelector> {
+    let paths = paths.into_iter();
+    paths
+        .map(|path| ContentSelector::path(path, true))
+        .collect()
 }

@@ -9,9 +9,10 @@ use super::{
     CacheMap, InputMap, Profile, Unknown,
     json::{self, Object},
 };
+use crate::Digest;
 
 pub(super) fn merge(merge: &pb::MergeOp, profile: Profile) -> Result<CacheMap, Unknown> {
-    plain(&merge_json(merge, profile), merge.inputs.len(), profile)
+    unhashed(&merge_json(merge, profile), merge.inputs.len(), profile)
 }
 
 pub(super) fn merge_json(merge: &pb::MergeOp, profile: Profile) -> Object {
@@ -28,7 +29,7 @@ pub(super) fn diff(diff: &pb::DiffOp, profile: Profile) -> Result<CacheMap, Unkn
         .into_iter()
         .filter(|&input| input >= 0)
         .count();
-    plain(&diff_json(diff, profile), inputs, profile)
+    unhashed(&diff_json(diff, profile), inputs, profile)
 }
 
 pub(super) fn diff_json(diff: &pb::DiffOp, profile: Profile) -> Object {
@@ -75,4 +76,13 @@ fn plain(json: &Object, inputs: usize, profile: Profile) -> Result<CacheMap, Unk
         digest: json.digest(profile)?,
         inputs: vec![InputMap::default(); inputs],
     })
+}
+
+/// Of what old releases key by the JSON itself.
+fn unhashed(json: &Object, inputs: usize, profile: Profile) -> Result<CacheMap, Unknown> {
+    let mut map = plain(json, inputs, profile)?;
+    if profile.keeps_json() {
+        map.digest = Digest::verbatim(&json.text(profile)?);
+    }
+    Ok(map)
 }

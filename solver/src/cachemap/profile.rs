@@ -18,6 +18,10 @@ pub struct Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Profile {
+    /// v0.12. Merges and diffs have no digest but their JSON itself; commands have selectors only
+    /// where a mount selects a path, other inputs that are hashed, and ids of caches in their key;
+    /// device numbers of all files of an image count.
+    V0_12,
     /// v0.13 to v0.16. JSON writes the indexes of inputs and outputs even where they are zero;
     /// vertices keep the digests their client computed; the key of a repository that keeps `.git`
     /// has no ref.
@@ -41,8 +45,7 @@ impl Profile {
     pub const NEWEST: Self = Self::V0_26;
 
     /// The formulas of a release, as the daemon states it (`v0.32.2`, also without `v` and with
-    /// anything after the numbers). `None` before v0.13, whose cache maps are no digests, and for
-    /// what is no version. A release newer than the newest known is taken to be like it, which a
+    /// anything after the numbers). `None` before v0.12 and for what is no version. A release newer than the newest known is taken to be like it, which a
     /// caller that relies on it should verify.
     #[must_use]
     pub fn for_version(version: &str) -> Option<Self> {
@@ -51,7 +54,8 @@ impl Profile {
         let major: u32 = numbers.next()?.parse().ok()?;
         let minor: u32 = numbers.next()?.parse().ok()?;
         match (major, minor) {
-            (0, 0..13) => None,
+            (0, 0..12) => None,
+            (0, 12) => Some(Self::V0_12),
             (0, 13..17) => Some(Self::V0_13),
             (0, 17) => Some(Self::V0_17),
             (0, 18..21) => Some(Self::V0_18),
@@ -80,9 +84,24 @@ impl Profile {
         Rules {
             relative_list: self >= Self::V0_26,
             follow_nested: self < Self::V0_25,
-            scan_devices: false,
+            scan_devices: self < Self::V0_13,
             required_paths: self >= Self::V0_26,
         }
+    }
+
+    /// Merges and diffs are keyed by their JSON and not by its digest.
+    pub(super) fn keeps_json(self) -> bool {
+        self < Self::V0_13
+    }
+
+    /// Platforms have versions and features in keys.
+    pub(super) fn knows_os_versions(self) -> bool {
+        self >= Self::V0_13
+    }
+
+    /// The ref is part of the key of a repository with `.git`, also where it is a commit.
+    pub(super) fn names_commits(self) -> bool {
+        self >= Self::V0_26
     }
 
     /// A copy makes missing directories above its target with the mode it sets.
@@ -109,7 +128,8 @@ mod tests {
     #[test]
     fn versions() {
         for (version, profile) in [
-            ("v0.12.5", None),
+            ("v0.11.6", None),
+            ("v0.12.5", Some(Profile::V0_12)),
             ("v0.13.0", Some(Profile::V0_13)),
             ("0.16.0", Some(Profile::V0_13)),
             ("v0.17.0-rc1", Some(Profile::V0_17)),
@@ -136,6 +156,6 @@ mod tests {
         assert!(!future.is_proven);
         assert!(Profile::of_version("v0.20.2").unwrap().is_proven);
         assert!(Profile::of_version("v0.32.2").unwrap().is_proven);
-        assert_eq!(Profile::of_version("v0.12.5"), None);
+        assert_eq!(Profile::of_version("v0.11.6"), None);
     }
 }

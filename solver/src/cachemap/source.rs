@@ -36,7 +36,8 @@ pub enum Resolved {
     },
     /// A commit of a repository.
     Git {
-        /// Full id of the commit; of the tag object, for an annotated tag with a kept `.git`.
+        /// Full id of the commit; from v0.26 on that of the tag object, for an annotated tag with
+        /// a kept `.git`.
         commit: String,
         /// Full name of the ref (`refs/heads/main`), or the id itself where it was asked for.
         reference: String,
@@ -91,8 +92,14 @@ pub(super) fn key(
         .ok_or_else(|| Unknown::Invalid("its identifier has no scheme".to_owned()))?;
     let attrs = &source.attrs;
     match scheme {
-        "docker-image" => image(rest, attrs.get("image.layerlimit"), op, facts).map(Key::Json),
-        "oci-layout" => image(rest, attrs.get("oci.layerlimit"), op, facts).map(Key::Json),
+        "docker-image" => {
+            let limit = attrs.get("image.layerlimit");
+            image(rest, limit, op, profile, facts).map(Key::Json)
+        }
+        "oci-layout" => {
+            let limit = attrs.get("oci.layerlimit");
+            image(rest, limit, op, profile, facts).map(Key::Json)
+        }
         "docker-image+blob" | "oci-layout+blob" => blob(rest, attrs, facts).map(Key::Json),
         "http" | "https" => http(rest, attrs, facts).map(Key::Json),
         "git" => git(rest, attrs, profile, facts).map(Key::Text),
@@ -127,6 +134,7 @@ fn image(
     reference: &str,
     limit: Option<&String>,
     op: &pb::Op,
+    profile: Profile,
     facts: &Facts,
 ) -> Result<Object, Unknown> {
     let digest = pinned(reference, "an image without a digest", facts)?;
@@ -136,9 +144,12 @@ fn image(
         .always("Digest", digest.as_str())
         .always("OS", &platform.os)
         .always("Arch", &platform.architecture)
-        .field("Variant", &platform.variant)
-        .field("OSVersion", &platform.os_version)
-        .field("OSFeatures", &platform.os_features);
+        .field("Variant", &platform.variant);
+    if profile.knows_os_versions() {
+        json = json
+            .field("OSVersion", &platform.os_version)
+            .field("OSFeatures", &platform.os_features);
+    }
     if let Some(limit) = limit {
         json = json.always("Limit", number(limit)?);
     }
@@ -274,7 +285,8 @@ fn git(
     let mut key = commit.to_owned();
     if is_set("git.keepgitdir") {
         key.push_str(".git");
-        if profile >= Profile::V0_17 {
+        let is_named = !is_commit(&reference) || profile.names_commits();
+        if profile >= Profile::V0_17 && is_named {
             key.push('#');
             key.push_str(&reference);
         }

@@ -509,6 +509,51 @@ fn older_daemons_write_zero_indexes() {
     );
 }
 
+#[test]
+fn v0_12_keys_merges_by_json_and_commands_by_what_they_select() {
+    let old = |output: &Output| of(output.vertex(), Profile::V0_12).expect("it follows");
+    let merged = merge(&[Some(busybox()), Some(context())], Constraints::default());
+    let json = r#"{"Type":"buildkit.merge.v0","Merge":{"inputs":[{"input":0},{"input":1}]}}"#;
+    assert_eq!(old(&merged.expect("two trees")).digest.as_str(), json);
+
+    let plain = run(Exec::new(Some(busybox()), ["x"]));
+    assert_eq!(old(&plain).digest, map(&plain).digest);
+    assert_eq!(old(&plain).inputs, [InputMap::default()]);
+
+    let mounted = run(Exec::new(Some(busybox()), ["x"])
+        .mount(Mount::bind("/whole", Some(context())).readonly())
+        .mount(
+            Mount::bind("/part", Some(mkfile("/p", "")))
+                .readonly()
+                .selector("p"),
+        )
+        .mount(Mount::cache("/c", "other", CacheSharing::Locked)));
+    // Mounts are in the order of their targets.
+    let [root, part, whole] = &old(&mounted).inputs[..] else {
+        panic!("three inputs");
+    };
+    assert_eq!(root, &InputMap::default());
+    assert_eq!(part.selector, Some(Digest::sha256(b"/p")));
+    let selected = vec![ContentSelector::path("/p".to_owned(), true)];
+    assert_eq!(part.content, Some(selected));
+    assert_eq!(
+        (&whole.selector, &whole.content),
+        (&None, &Some(Vec::new()))
+    );
+    let renamed = run(Exec::new(Some(busybox()), ["x"]).mount(Mount::cache(
+        "/c",
+        "other",
+        CacheSharing::Locked,
+    )));
+    let renamed_again = run(Exec::new(Some(busybox()), ["x"]).mount(Mount::cache(
+        "/c",
+        "another",
+        CacheSharing::Locked,
+    )));
+    assert_ne!(old(&renamed).digest, old(&renamed_again).digest);
+    assert_eq!(map(&renamed).digest, map(&renamed_again).digest);
+}
+
 /// v0.17 lost the type's own JSON: Go's names of fields show, and a zero.
 #[test]
 fn owners_are_spelt_in_three_ways() {

@@ -2,7 +2,7 @@
 
 use crate::{
     Digest,
-    cachemap::{Profile, Unknown, digest, of},
+    cachemap::{Facts, Profile, Resolved, Unknown, digest, of, with_facts},
     llb::{
         Constraints, Output, Platform,
         source::{
@@ -114,10 +114,11 @@ fn pinned_repositories() {
     let tail = ":d(skip-submodules)(mtime=commit)";
     let new = format!("{commit}.git#{commit}{tail}");
     assert_eq!(key_of(options.clone(), Profile::NEWEST), source(&new));
-    assert_eq!(
-        key_of(options, Profile::V0_13),
-        source(&format!("{commit}.git{tail}"))
-    );
+    // Found by comparing with v0.17.3, v0.20.2 and v0.25.2.
+    for old in [Profile::V0_13, Profile::V0_17, Profile::V0_25] {
+        let key = format!("{commit}.git{tail}");
+        assert_eq!(key_of(options.clone(), old), source(&key), "{old:?}");
+    }
     let by_commit = GitOptions {
         fetch_by_commit: true,
         checksum: Some(commit.into()),
@@ -128,6 +129,21 @@ fn pinned_repositories() {
         key_of(by_commit, Profile::NEWEST),
         source(&format!("{commit}.git#refs/heads/main"))
     );
+    let branch = Facts {
+        resolved: Some(Resolved::Git {
+            commit: commit.to_owned(),
+            reference: "refs/heads/main".to_owned(),
+        }),
+        ..Facts::default()
+    };
+    let kept = GitOptions {
+        keep_git_dir: true,
+        ..at("main")
+    };
+    let kept = git("https://a.io/b", kept).expect("a URL");
+    let map = with_facts(kept.vertex(), Profile::V0_17, &branch).expect("it is resolved");
+    let named = source(&format!("{commit}.git#refs/heads/main"));
+    assert_eq!(Ok(map.digest), named);
     let checked = GitOptions {
         checksum: Some(commit.into()),
         ..at("main")
