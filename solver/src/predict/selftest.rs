@@ -1,9 +1,19 @@
 //! Asks a daemon whether it computes keys as predicted.
 //!
-//! A small graph is built with a local cache export: a directory with a file, a copy of it by
-//! pattern, a merge of both. Those are the formulas that changed between releases. Text from the
-//! caller makes the graph new, so that nothing the daemon has kept is in the export. The build is
-//! kept out of the daemon's history.
+//! A small graph of files is built with a local cache export. No two profiles predict the same
+//! records for it, so it tells all formulas apart that ever changed:
+//!
+//! | in the graph | since |
+//! |---|---|
+//! | a merge is keyed by a digest | v0.13 |
+//! | indexes of inputs that are zero | v0.17 |
+//! | an owner | v0.17, v0.18 |
+//! | directories above a copy that sets a mode, as content | v0.21 |
+//! | a link in a directory that a pattern matches, as content | v0.25 |
+//! | files that a pattern matches, as content | v0.26 |
+//!
+//! Text from the caller makes the graph new, so that nothing the daemon has kept is in the export,
+//! and its paths have names that nobody uses. The build is kept out of the daemon's history.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +30,7 @@ use crate::{
     cachemap::Profile,
     llb::{
         self, Constraints, Definition,
-        file::{CopyOptions, FileOp, MkdirOptions, MkfileOptions},
+        file::{CopyMode, CopyOptions, FileOp, MkdirOptions, MkfileOptions, Owner, SymlinkOptions},
     },
 };
 
@@ -67,7 +77,7 @@ impl Verdict {
 ///
 /// If the daemon does not build it, or exports nothing that can be read.
 pub async fn self_test(client: &Client, profile: Profile, text: &str) -> Result<Verdict, Error> {
-    let definition = definition(text)?;
+    let definition = definition(text, profile)?;
     let prediction = predict(&definition, &Nothing, profile)?;
     let store = Memory::new();
     let stores = ContentStores::new();
@@ -102,26 +112,62 @@ pub async fn self_test(client: &Client, profile: Profile, text: &str) -> Result<
     Ok(compare(&prediction, &cache))
 }
 
-fn definition(text: &str) -> Result<Definition, llb::Error> {
-    let made = FileOp::new(None)
-        .mkdir("/dir", 0o750, MkdirOptions::default())
-        .mkfile(
-            "/dir/a.txt",
-            0o640,
-            text.to_owned(),
-            MkfileOptions::default(),
-        )
-        .mkfile("/dir/b.txt", 0o644, "<&>", MkfileOptions::default())
-        .build(Constraints::default())?;
-    let options = CopyOptions {
+/// Directory of everything in the graph.
+const ROOT: &str = "/dagop-self-test";
+
+fn definition(text: &str, profile: Profile) -> Result<Definition, llb::Error> {
+    let plain = MkfileOptions::default;
+    let path = |name: &str| format!("{ROOT}/{name}");
+    let owned = MkdirOptions {
+        parents: true,
+        owner: Some(Owner::ids(7, 0)),
+        ..MkdirOptions::default()
+    };
+    let mut made = FileOp::new(None)
+        .mkdir(path("dir/inner"), 0o750, owned)
+        .mkfile(path("dir/a.txt"), 0o640, text.to_owned(), plain())
+        .mkfile(path("dir/inner/b.txt"), 0o644, "<&>", plain());
+    // Links cannot be made before, and all profiles from there on are told apart by this one.
+    if profile >= Profile::V0_21 {
+        let options = SymlinkOptions::default();
+        made = made.symlink("../a.txt", path("dir/inner/link"), options);
+    }
+    let made = made.build(Constraints::default())?;
+    let pattern = CopyOptions {
         wildcard: true,
         create_parents: true,
+        follow_symlinks: true,
         ..CopyOptions::default()
     };
     let copied = FileOp::new(None)
-        .copy(made.clone(), "/dir/*.txt", "/copied/", options)
+        .copy(made.clone(), path("dir/*"), path("copied/"), pattern)
         .build(Constraints::default())?;
-    let merged = llb::merge(&[Some(made), Some(copied)], Constraints::default());
+    let with_mode = CopyOptions {
+        mode: Some(CopyMode::Bits(0o700)),
+        create_parents: true,
+        ..CopyOptions::default()
+    };
+    let deep = FileOp::new(None)
+        .copy(
+            made.clone(),
+            path("dir/a.txt"),
+            path("above/x/a"),
+            with_mode,
+        )
+        .build(Constraints::default())?;
+    let again = FileOp::new(None)
+        .copy(
+            deep,
+            path("above"),
+            path("again"),
+            CopyOptions {
+                create_parents: true,
+                ..CopyOptions::default()
+            },
+        )
+        .build(Constraints::default())?;
+    let all = [Some(made), Some(copied), Some(again)];
+    let merged = llb::merge(&all, Constraints::default());
     Ok(Definition::marshal(
         merged.as_ref(),
         &Constraints::default(),
@@ -159,5 +205,55 @@ fn compare(prediction: &Prediction, cache: &cacheconfig::Config) -> Verdict {
     Verdict {
         missing,
         unexpected: others.map(|(_, record)| record.digest.clone()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROFILES: [Profile; 7] = [
+        Profile::V0_12,
+        Profile::V0_13,
+        Profile::V0_17,
+        Profile::V0_18,
+        Profile::V0_21,
+        Profile::V0_25,
+        Profile::V0_26,
+    ];
+
+    /// What a daemon with these formulas exports of the graph.
+    fn export(definition: &Definition, daemon: Profile) -> cacheconfig::Config {
+        let prediction = predict(definition, &Nothing, daemon).unwrap();
+        let link = |link: &crate::predict::Link| cacheconfig::Link {
+            record: link.record,
+            selector: link.selector.clone(),
+        };
+        let records = prediction.records.iter().map(|record| cacheconfig::Record {
+            digest: record.digest.clone(),
+            inputs: record
+                .inputs
+                .iter()
+                .map(|links| links.iter().map(link).collect())
+                .collect(),
+            results: Vec::new(),
+        });
+        cacheconfig::Config {
+            layers: Vec::new(),
+            records: records.collect(),
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_graph_is_unknown_and_all_profiles_are_told_apart() {
+        for ours in PROFILES {
+            let definition = definition("text", ours).unwrap();
+            let prediction = predict(&definition, &Nothing, ours).unwrap();
+            assert_eq!(prediction.missing, [], "{ours:?}");
+            for daemon in PROFILES {
+                let verdict = compare(&prediction, &export(&definition, daemon));
+                assert_eq!(verdict.is_good(), ours == daemon, "{ours:?} {daemon:?}");
+            }
+        }
     }
 }
