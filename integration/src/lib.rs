@@ -6,6 +6,7 @@
 //! - [`registry`]: the image registry of the test run, or a private one that
 //!   asks for a password.
 //! - [`dagop`]: runs the `dagop` binary and captures what it says.
+//! - [`downloads`]: an HTTP server of files, a server of git repositories.
 //! - [`browser`]: Chromium without a window, driven over WebDriver.
 //! - [`sdk`]: Dagger's SDKs and the programs written with them.
 //! - [`server`]: `dagop serve` and a small HTTP client.
@@ -21,6 +22,7 @@ pub mod browser;
 pub mod busybox;
 pub mod daemon;
 pub mod dagop;
+pub mod downloads;
 pub mod env;
 pub mod process;
 pub mod registry;

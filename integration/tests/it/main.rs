@@ -46,6 +46,7 @@ mod predict_command;
 mod predict_compare;
 mod predict_daemon;
 mod predict_graphs;
+mod predict_remote;
 mod predict_world;
 mod salt;
 mod sdk;

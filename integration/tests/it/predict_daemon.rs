@@ -61,6 +61,10 @@ impl Lab {
         })
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The release the daemon says it is.
     pub(crate) async fn version(&self) -> anyhow::Result<String> {
         Ok(self.client.info().await?.version)

@@ -5,21 +5,32 @@
 //!
 //! Long because each operation is a function of its own and all of them grow the same graph.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use solver::llb::{
-    self, Constraints, Kind, NetMode, Output,
-    exec::{CacheSharing, ContentCache, Exec, Mount, Secret, SshAgent},
-    file::{
-        CopyMode, CopyOptions, FileOp, MkdirOptions, MkfileOptions, Owner, RmOptions,
-        SymlinkOptions,
-    },
-    source::{
-        BlobOptions, LocalOptions, OciLayoutOptions, OciStore, local, oci_layout, oci_layout_blob,
-    },
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
 };
 
-use crate::predict_world::{Dice, Image, Listing};
+use solver::{
+    Digest,
+    llb::{
+        self, Constraints, Kind, NetMode, Output,
+        exec::{CacheSharing, ContentCache, Exec, Mount, Secret, SshAgent},
+        file::{
+            CopyMode, CopyOptions, FileOp, MkdirOptions, MkfileOptions, Owner, RmOptions,
+            SymlinkOptions,
+        },
+        source::{
+            BlobOptions, LocalOptions, OciLayoutOptions, OciStore, local, oci_layout,
+            oci_layout_blob,
+        },
+    },
+    predict::Source,
+};
+
+use crate::{
+    predict_remote::Offer,
+    predict_world::{Dice, Image, Listing},
+};
 
 /// Name of the content store.
 pub(crate) const STORE: &str = "world";
@@ -50,7 +61,16 @@ pub(crate) struct Growth<'a> {
     values: Vec<Value>,
     locals: &'a [(String, Listing)],
     image: &'a Image,
+    offer: &'a Offer<'a>,
+    sources: HashMap<Digest, Source>,
     counter: usize,
+}
+
+/// A graph.
+pub(crate) struct Grown {
+    pub(crate) result: Output,
+    /// What the sources of the network resolve to, by raw digest of the vertex.
+    pub(crate) sources: HashMap<Digest, Source>,
 }
 
 impl<'a> Growth<'a> {
@@ -59,6 +79,7 @@ impl<'a> Growth<'a> {
         features: Features,
         locals: &'a [(String, Listing)],
         image: &'a Image,
+        offer: &'a Offer<'a>,
     ) -> Self {
         Self {
             dice: Dice::new(seed ^ 0x5eed),
@@ -67,12 +88,21 @@ impl<'a> Growth<'a> {
             values: Vec::new(),
             locals,
             image,
+            offer,
+            sources: HashMap::new(),
             counter: 0,
         }
     }
 
-    /// Grows a graph and returns its result.
-    pub(crate) fn grow(mut self) -> Result<Output, llb::Error> {
+    pub(crate) fn grow(mut self) -> Result<Grown, llb::Error> {
+        let result = self.result()?;
+        Ok(Grown {
+            result,
+            sources: self.sources,
+        })
+    }
+
+    fn result(&mut self) -> Result<Output, llb::Error> {
         self.source()?;
         self.image()?;
         for _ in 0..self.dice.below(9) + 2 {
@@ -104,7 +134,7 @@ impl<'a> Growth<'a> {
         let last = self.values.pop().expect("sources come first");
         // A source alone has nothing to export.
         FileOp::new(Some(last.output))
-            .mkfile("/last", 0o644, self.nonce, MkfileOptions::default())
+            .mkfile("/last", 0o644, self.nonce.clone(), MkfileOptions::default())
             .build(Constraints::default())
     }
 
@@ -133,6 +163,13 @@ impl<'a> Growth<'a> {
     }
 
     fn source(&mut self) -> Result<(), llb::Error> {
+        if self.dice.chance(30) {
+            let remote = self.offer.any(&mut self.dice)?;
+            let digest = remote.output.vertex().digest().clone();
+            self.sources.insert(digest, remote.source);
+            self.push(remote.output, remote.listing, remote.is_root);
+            return Ok(());
+        }
         let (name, listing) = self.dice.pick(self.locals).clone();
         let mut options = LocalOptions {
             unique: Some(self.nonce.clone()),
@@ -338,6 +375,9 @@ impl<'a> Growth<'a> {
             options.exclude = vec!["**/a".to_owned(), "!e/a".to_owned(), "busybox".to_owned()];
         }
         let source = self.copied(&from, &mut options);
+        if self.features.minor >= 26 && from.listing.dirs.contains(&source) {
+            self.require(&from, &source, &mut options);
+        }
         let name = self.fresh("copied");
         let target = match self.dice.below(4) {
             0 => format!("/{name}/"),
@@ -373,6 +413,20 @@ impl<'a> Growth<'a> {
         let output = op.build(Constraints::default())?;
         self.push(output, listing, to.is_some_and(|to| to.is_root));
         Ok(())
+    }
+
+    /// Sometimes, of a copied directory something that is in it has to be there.
+    fn require(&mut self, from: &Value, source: &str, options: &mut CopyOptions) {
+        let below: Vec<&str> = from
+            .listing
+            .files
+            .iter()
+            .chain(&from.listing.dirs)
+            .filter_map(|path| path.strip_prefix(source)?.strip_prefix('/'))
+            .collect();
+        if !below.is_empty() && options.include.is_empty() && self.dice.chance(30) {
+            options.required_paths = vec![(*self.dice.pick(&below)).to_owned()];
+        }
     }
 
     /// Two files that are the same and were made differently, copied to the same place: the daemon

@@ -11,9 +11,10 @@ use std::{
 
 use integration::busybox;
 use snapshots::{
+    checksum::Rules,
     content::{ContentProvider, Memory},
-    image::{self, BuildOptions},
-    layer::Compression,
+    image::{self, BuildOptions, ImageTree},
+    layer::{self, Compression},
     tree::DirTree,
 };
 use solver::predict::Files;
@@ -59,7 +60,8 @@ pub(crate) struct Listing {
     pub(crate) links: Vec<String>,
 }
 
-/// The image: a root file system with busybox, in a content store.
+/// The images: a root file system with busybox, alone and below a second layer, in a content
+/// store.
 pub(crate) struct Image {
     pub(crate) store: Arc<dyn ContentProvider>,
     /// Digest of the manifest.
@@ -67,6 +69,8 @@ pub(crate) struct Image {
     /// Digest of an index with only that manifest.
     pub(crate) index: String,
     pub(crate) files: Files,
+    /// The image of two layers.
+    pub(crate) layered: image::Image,
     _folder: TempDir,
 }
 
@@ -86,6 +90,9 @@ impl Image {
         };
         let manifest = image::from_tree(&store, &tree, &options).unwrap();
         let index = image::write_index(&store, vec![manifest.clone()], BTreeMap::new()).unwrap();
+        let host = image::Platform::host();
+        let base = image::resolve(&store, &manifest, &host).unwrap();
+        let layered = with_layer(&store, &base, &root, nonce);
         let files = Files {
             owner: Some((0, 0)),
             ..Files::snapshot(Arc::new(tree))
@@ -95,9 +102,61 @@ impl Image {
             manifest: manifest.digest().to_string(),
             index: index.digest().to_string(),
             files,
+            layered,
             _folder: folder,
         }
     }
+
+    /// The files of the image of two layers, or of so many of them, as its blobs have them.
+    pub(crate) fn layered_files(&self, limit: Option<usize>, rules: Rules) -> Files {
+        let mut image = self.layered.clone();
+        let limit = limit.unwrap_or(usize::MAX);
+        image.diff_ids.truncate(limit);
+        let layers = image.manifest.layers().iter().take(limit).cloned();
+        let layers = layers.collect();
+        image.manifest.set_layers(layers);
+        let tree = ImageTree::read(Arc::clone(&self.store), &image, rules).unwrap();
+        Files::snapshot(Arc::new(tree))
+    }
+}
+
+/// What the layers of an image become when another one is on top of them: one in which files and
+/// directories of the lower one are changed, replaced and gone.
+fn with_layer(store: &Memory, base: &image::Image, lower: &Path, nonce: &str) -> image::Image {
+    let folder = tempfile::tempdir().unwrap();
+    let upper = folder.path();
+    busybox::write_rootfs(upper).unwrap();
+    fs::set_permissions(upper, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::remove_file(upper.join("bin/sha256sum")).unwrap();
+    fs::remove_dir(upper.join("work")).unwrap();
+    fs::write(upper.join("work"), "a file in place of a directory").unwrap();
+    fs::set_permissions(upper.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::create_dir_all(upper.join("usr/share/notes")).unwrap();
+    fs::write(upper.join("usr/share/notes/a.txt"), nonce).unwrap();
+    fs::hard_link(
+        upper.join("usr/share/notes/a.txt"),
+        upper.join("usr/share/same.txt"),
+    )
+    .unwrap();
+    symlink("share/notes", upper.join("usr/notes")).unwrap();
+    let lower = DirTree::new(lower).unwrap();
+    let upper = DirTree::new(upper).unwrap();
+    let options = layer::Options {
+        compression: Compression::default(),
+        owner: Some((0, 0)),
+        ..layer::Options::default()
+    };
+    let layer = layer::from_trees(store, Some(&lower), &upper, &options).unwrap();
+    let mut config = base.config.clone();
+    let mut rootfs = config.rootfs().clone();
+    let mut diff_ids = rootfs.diff_ids().clone();
+    diff_ids.push(layer.diff_id.to_string());
+    rootfs.set_diff_ids(diff_ids);
+    config.set_rootfs(rootfs);
+    let mut layers = base.manifest.layers().clone();
+    layers.push(layer.descriptor());
+    let manifest = image::write_manifest(store, &config, layers, BTreeMap::new()).unwrap();
+    image::resolve(store, &manifest, &image::Platform::host()).unwrap()
 }
 
 /// Names as people and programs give them.
