@@ -99,8 +99,9 @@ pub(crate) struct RunArgs {
     /// Write the result to a file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Write the last evaluated LLB definition to a file, as `buildctl build` reads it
-    #[arg(long, value_name = "FILE")]
+    /// Write the last evaluated LLB definition to a file, as `buildctl build` reads it; to a
+    /// directory, each of them to a file
+    #[arg(long, value_name = "PATH")]
     pub(crate) dump_llb: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) session: SessionFlags,

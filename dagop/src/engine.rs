@@ -79,7 +79,7 @@ pub struct SessionOptions {
     pub allow: Vec<String>,
     /// Receives everything that happens.
     pub events: Option<UnboundedSender<Event>>,
-    /// Where the last definition that was solved is written.
+    /// Where the last definition that was solved is written; all of them, if it is a directory.
     pub dump_llb: Option<PathBuf>,
     /// The API version that the client was written for; empty for the newest.
     pub api_version: String,

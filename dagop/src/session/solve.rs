@@ -1,5 +1,7 @@
 //! From a tree to the daemon's ref of it.
 
+use std::path::{Path, PathBuf};
+
 use solver::backend::{GatewaySolve, Ref};
 use solver::llb::{Constraints, Definition, Output};
 
@@ -23,8 +25,9 @@ impl BuildSession {
     /// The definition of an output.
     pub(super) fn definition(&self, output: Option<&Output>) -> Result<Definition, Error> {
         let definition = Definition::marshal(output, &Constraints::default());
-        if let Some(path) = &self.options.dump_llb {
-            std::fs::write(path, definition.encode())
+        if let Some((path, output)) = self.options.dump_llb.as_ref().zip(output) {
+            let path = dump_path(path, output);
+            std::fs::write(&path, definition.encode())
                 .map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
         }
         Ok(definition)
@@ -95,5 +98,39 @@ impl BuildSession {
                 Error::new(Kind::StepFailed, message)
             }
         }
+    }
+}
+
+/// Where the definition of an output is written: to the path, or, if that is a directory, to a file
+/// of its own there, named by the vertex and the index of the output.
+fn dump_path(path: &Path, output: &Output) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let digest = output.digest().as_str();
+    let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
+    path.join(format!("{hex}-{}.llb", output.index()))
+}
+
+#[cfg(test)]
+mod tests {
+    use solver::llb::exec::Exec;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_gets_one_file_per_definition() {
+        let folder = tempfile::tempdir().unwrap();
+        let step = |word| {
+            let exec = Exec::new(None, [word]).build().unwrap();
+            exec.root().unwrap().clone()
+        };
+        let (one, two) = (step("one"), step("two"));
+        let file = folder.path().join("last.llb");
+        assert_eq!(dump_path(&file, &one), dump_path(&file, &two));
+        let path = dump_path(folder.path(), &one);
+        assert_ne!(path, dump_path(folder.path(), &two));
+        assert_eq!(path.parent(), Some(folder.path()));
+        assert!(path.to_str().unwrap().ends_with("-0.llb"));
     }
 }

@@ -3,14 +3,26 @@
 //! that other tools read; and what re-runs after a change is what depends on it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use integration::{daemon, dagop::Dagop, dagop::Outcome, env, registry};
+use integration::{
+    daemon::{self, Daemon},
+    dagop::{Dagop, Outcome, arguments},
+    env, registry, workspace,
+};
+use snapshots::{
+    content::{ContentProvider, ContentStore},
+    image,
+};
+
+use crate::predict_examples;
 
 /// One user with a copy of the sources, so that they can be changed.
 struct Build {
@@ -20,7 +32,11 @@ struct Build {
 
 impl Build {
     fn new() -> Self {
-        let user = Dagop::new(daemon::shared().unwrap()).unwrap();
+        Self::on(daemon::shared().unwrap())
+    }
+
+    fn on(address: String) -> Self {
+        let user = Dagop::new(address).unwrap();
         let inputs = env::required_path("DAGOP_TEST_PROGRAM").unwrap();
         let copied = Command::new("cp")
             .arg("-a")
@@ -73,18 +89,27 @@ impl Build {
         )
     }
 
+    fn toolchain(&self) -> PathBuf {
+        self.inputs.join("toolchain.tar")
+    }
+
     fn run(&self) -> Outcome {
+        self.run_with(&[])
+    }
+
+    fn run_with(&self, flags: &[String]) -> Outcome {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
-        let outcome = self.user.example(
-            "cprogram/pipeline.graphql",
+        let document = workspace::root().join("examples/cprogram/pipeline.graphql");
+        let arguments = arguments(
+            &document,
             &[
-                ("toolchain", &path(&self.inputs.join("toolchain.tar"))),
+                ("toolchain", &path(&self.toolchain())),
                 ("sources", &path(&self.user.work().join("src"))),
                 ("program", &path(&self.program())),
                 ("image", &self.image()),
             ],
         );
-        let outcome = outcome.unwrap();
+        let outcome = self.user.run(arguments.iter().chain(flags)).unwrap();
         outcome.json().unwrap();
         outcome
     }
@@ -143,6 +168,23 @@ fn compiles_tests_exports_and_publishes_and_re_runs_only_what_changed() {
     // A file that no step uses changed.
     build.append("CHANGES", "changed\n");
     assert_eq!(build.run().executed().unwrap(), 0);
+}
+
+/// On a daemon of its own: what the shared one keeps of other builds would be in its cache, too.
+#[test]
+fn has_the_predicted_keys() {
+    let daemon = Daemon::start().unwrap();
+    let build = Build::on(daemon.address());
+    build.run_with(&predict_examples::flags(&build.user));
+    let folder = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(folder.path()).unwrap();
+    image::import_path(&store, &build.toolchain()).unwrap();
+    let store: Arc<dyn ContentProvider> = Arc::new(store);
+    predict_examples::compare(
+        &build.user,
+        "cprogram/pipeline.graphql",
+        BTreeMap::from([("dagop".to_owned(), store)]),
+    );
 }
 
 /// What was exported runs on this machine and undoes its own work.

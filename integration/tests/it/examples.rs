@@ -1,9 +1,11 @@
-//! Every document of `examples/` runs, answers what its comments promise, and
-//! executes nothing the second time.
+//! Every document of `examples/` runs, answers what its comments promise, has
+//! the predicted cache keys, and executes nothing the second time.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use integration::{busybox, daemon::Daemon, dagop::Dagop, dagop::Outcome, workspace};
+
+use crate::predict_examples;
 
 /// Runs an example twice: the second run must execute nothing and answer alike.
 ///
@@ -17,18 +19,19 @@ fn twice(name: &str, variables: &[(&str, &str)]) -> Outcome {
 }
 
 fn run_twice(user: &Dagop, name: &str, variables: &[(&str, &str)]) -> Outcome {
-    let run = || {
+    let run = |flags: &[String]| {
         let busybox = busybox::program().unwrap().display().to_string();
         let mut all = vec![("busybox", busybox.as_str())];
         all.extend_from_slice(variables);
         let mut command = user
             .command(integration::dagop::arguments(&example(name), &all))
             .unwrap();
-        command.env("EXAMPLE_TOKEN", "swordfish");
+        command.env("EXAMPLE_TOKEN", "swordfish").args(flags);
         integration::dagop::finish(command).unwrap()
     };
-    let first = run();
-    let second = run();
+    let first = run(&predict_examples::flags(user));
+    predict_examples::compare(user, name, BTreeMap::new());
+    let second = run(&[]);
     for outcome in [&first, &second] {
         let foreign = outcome.foreign_vertices().unwrap();
         assert!(

@@ -45,6 +45,7 @@ mod predict;
 mod predict_command;
 mod predict_compare;
 mod predict_daemon;
+mod predict_examples;
 mod predict_graphs;
 mod predict_remote;
 mod predict_world;

@@ -64,6 +64,17 @@ pub(crate) fn predicted(prediction: &Prediction) -> Vec<Record> {
         .collect()
 }
 
+/// The records without one that no other is linked to.
+pub(crate) fn without(records: &[Record], gone: usize) -> Vec<Record> {
+    let mut left = records.to_vec();
+    left.remove(gone);
+    for (_, to) in left.iter_mut().flat_map(|r| &mut r.inputs).flatten() {
+        assert_ne!(*to, gone);
+        *to -= usize::from(*to > gone);
+    }
+    left
+}
+
 /// Records in an order in which links lead back.
 fn bottom_up(records: &[Record]) -> Vec<usize> {
     let mut order = Vec::new();
