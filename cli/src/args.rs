@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// Show what the IDs of objects call, whether they are true, and where two part
     #[command(subcommand)]
     Id(IdCommand),
-    /// Predict the cache keys of an LLB definition, without a daemon
+    /// Predict the cache keys of an LLB definition, without a daemon; or ask one whether it has them
     Predict(PredictArgs),
     /// Show recorded builds in the browser: graph, times, keys, two builds side by side
     Explore(ExploreArgs),
@@ -291,8 +291,12 @@ pub(crate) struct WasteArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct PredictArgs {
     /// Encoded LLB definition, as `buildctl build` reads it; `-` reads standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) llb: Source,
+    #[arg(long, value_name = "FILE", required_unless_present = "self_test")]
+    pub(crate) llb: Option<Source>,
+    /// Build a few small files on the daemon and compare the cache keys with the predicted ones;
+    /// fails if they differ
+    #[arg(long, conflicts_with_all = ["llb", "locals", "layouts", "profile", "preimages"])]
+    pub(crate) self_test: bool,
     /// Directory behind the local source of this name
     #[arg(long = "local", value_name = "NAME=DIR")]
     pub(crate) locals: Vec<Named>,

@@ -49,7 +49,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
             Command::Id(command) => id::id(&command),
             Command::Plan(args) => plan::plan(&config, args).await,
             Command::Verify(args) => verify::verify(&config, args).await,
-            Command::Predict(args) => predict::predict(&args).map(|()| 0),
+            Command::Predict(args) => predict::predict(&config, &args).await,
             Command::Explore(args) => explore::explore(&config, &args).await.map(|()| 0),
             Command::Du(args) => du::du(&config, &args).await.map(|()| 0),
             Command::Cache(command) => cache::cache(&config, &command).await,

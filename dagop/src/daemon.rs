@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 
 use crate::engine::{EngineOptions, TlsOptions};
 use crate::error::{Error, Kind};
+use crate::formulas::{Answers, Formulas};
 use crate::platform::Platform;
 
 /// Name of the file in the state directory.
@@ -59,6 +60,7 @@ pub(crate) struct Daemon {
     candidates: Vec<Candidate>,
     connect: ConnectOptions,
     client: OnceCell<Client>,
+    state_dir: PathBuf,
 }
 
 impl Daemon {
@@ -94,6 +96,7 @@ impl Daemon {
                     candidates,
                     connect,
                     client: OnceCell::new_with(Some(client)),
+                    state_dir: options.state_dir.clone(),
                 })
             }
             Err(error) if error.kind() == Kind::Unreachable && options.daemon_may_be_away => {
@@ -107,6 +110,7 @@ impl Daemon {
                     candidates,
                     connect,
                     client: OnceCell::new(),
+                    state_dir: options.state_dir.clone(),
                 })
             }
             Err(error) => Err(error),
@@ -116,6 +120,16 @@ impl Daemon {
     /// What it is, or was when it answered last.
     pub(crate) fn info(&self) -> &DaemonInfo {
         &self.info
+    }
+
+    /// How it computes cache keys, as far as that is known.
+    pub(crate) fn formulas(&self) -> Formulas {
+        self.answers().of(&self.info)
+    }
+
+    /// What daemons said of that.
+    pub(crate) fn answers(&self) -> Answers {
+        Answers::in_dir(&self.state_dir)
     }
 
     /// The platform of its first worker.

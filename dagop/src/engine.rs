@@ -28,6 +28,7 @@ use crate::copies::Copies;
 use crate::daemon::{Daemon, DaemonInfo};
 use crate::error::{Error, Kind};
 use crate::event::{BuildEnd, Event};
+use crate::formulas::{self, Formulas, SelfTest};
 use crate::journal::Journal;
 use crate::ledger::{self, Ledger};
 use crate::report::Report;
@@ -173,6 +174,27 @@ impl Engine {
     /// The API's schema.
     pub fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// Asks the daemon whether it computes cache keys as they are predicted, and keeps the answer.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn self_test(&self) -> Result<SelfTest, Error> {
+        formulas::ask(&self.daemon).await
+    }
+
+    /// Asks it unless that is known.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) async fn prove_formulas(&self) -> Result<(), Error> {
+        formulas::ask_if_unknown(&self.daemon).await
+    }
+
+    /// How it computes cache keys, as far as that is known.
+    pub(crate) fn formulas(&self) -> Formulas {
+        self.daemon.formulas()
     }
 
     /// Records of the daemon's cache.

@@ -31,6 +31,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod explain;
+mod formulas;
 pub mod init;
 pub mod join;
 mod journal;
@@ -55,6 +56,7 @@ pub use engine::{
     prune_values,
 };
 pub use error::Error;
+pub use formulas::SelfTest;
 pub use solver::backend::CacheBackend;
 pub use stored::{Stored, stored};
 

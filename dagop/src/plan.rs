@@ -33,9 +33,12 @@
 //! there once, however many steps run because of it.
 //!
 //! # What a plan does
-//! It reads local files, asks the daemon what names stand for, and reads its disk usage. It runs
-//! nothing, sends no files but a Dockerfile to the daemon's frontend, and writes neither to the ledger nor outside of the state directory. No
-//! time to live begins with it: a result whose time has passed gets its new key from the run. A
+//! It reads local files, asks the daemon what names stand for, and reads its disk usage. A daemon of
+//! a release that the formulas were never compared with is asked once how it computes keys (see
+//! `formulas.rs`); if it computes others, or does not answer, most is unknown. A plan runs nothing of
+//! the document, sends no files but a Dockerfile to the daemon's frontend, and writes neither to the
+//! ledger nor outside of the state directory. No time to live begins with it: a result whose time has
+//! passed gets its new key from the run. A
 //! value that only a run tells (`stdout`, `entries`, an export) is not known, nor what is made of it;
 //! the IDs that `@export(as:)` hands on are.
 
@@ -143,6 +146,11 @@ pub enum Reason {
     NoRecord,
     /// Several earlier steps may have made the record.
     Ambiguous,
+    /// The daemon computes cache keys in another way, or nobody knows in which.
+    Formulas {
+        /// It was asked, and its keys were others.
+        differ: bool,
+    },
 }
 
 /// One step.

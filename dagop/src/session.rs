@@ -46,12 +46,13 @@ mod solve;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use solver::backend::debug::DebugAddress;
 use solver::backend::session::{ContentStores, DockerConfig, RegistryAuth, SshAgents};
 use solver::backend::{Build, BuildOptions, CacheBackend, Client, Ref, Session, SessionConfig};
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 
 pub use dockerfile::DockerBuild;
 pub use export::{ImageFormat, ImageVariant};
@@ -65,6 +66,7 @@ use sighting::LocalTrees;
 use crate::copies::Copies;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::formulas::{self, Formulas};
 use crate::journal::Journal;
 use crate::platform::Platform;
 use crate::vertex::DagOp;
@@ -125,13 +127,24 @@ pub struct BuildSession {
     /// Caches to read, made ready by the first solve.
     /// Local sources that were lowered.
     locals: Mutex<Vec<Arc<solver::llb::Vertex>>>,
-    imports: std::sync::OnceLock<imports::Imports>,
+    imports: OnceLock<imports::Imports>,
     /// Diff ids of the images that were resolved, by source identifier.
     images: Mutex<HashMap<String, Vec<solver::Digest>>>,
     /// The commands that were lowered, where the mode wants them.
     commands: Mutex<Vec<Arc<DagOp>>>,
+    /// Asks the daemon how it computes keys, where nobody knows; see [`crate::formulas`].
+    asking: OnceLock<AbortOnDrop>,
     /// Tarballs made for the daemon to read; removed with the session.
     scratch: tempfile::TempDir,
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What the daemon may ask this client for; shared by every session of it.
@@ -204,9 +217,10 @@ impl BuildSession {
             refs: Mutex::default(),
             output: Arc::default(),
             locals: Mutex::default(),
-            imports: std::sync::OnceLock::new(),
+            imports: OnceLock::new(),
             images: Mutex::default(),
             commands: Mutex::default(),
+            asking: OnceLock::new(),
             scratch,
         })
     }
@@ -300,9 +314,25 @@ impl BuildSession {
                 Some(build.reference()),
             );
             self.follow(&build);
+            self.ask_for_formulas();
             Ok(build)
         };
         self.build.get_or_try_init(|| start).await
+    }
+
+    /// Lets the daemon be asked how it computes keys while the build runs; nobody waits for it.
+    fn ask_for_formulas(&self) {
+        if !matches!(self.options.daemon.formulas(), Formulas::Unknown(_)) {
+            return;
+        }
+        let daemon = Arc::clone(&self.options.daemon);
+        self.asking.get_or_init(|| {
+            AbortOnDrop(tokio::spawn(async move {
+                if let Err(error) = formulas::ask(&daemon).await {
+                    tracing::debug!(%error, "how the daemon computes keys is not known");
+                }
+            }))
+        });
     }
 
     /// Hands a build's progress to the journal until it ends.

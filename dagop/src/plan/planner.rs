@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::causes::{self, Causes};
-use super::decide::{self, World};
+use super::decide::{self, Decision, World};
 use super::graph::{Graph, Operations};
 use super::held::Store;
 use super::{Plan, Reason, Step, Unknowns, Verdict};
 use crate::engine::{Engine, EngineSession, SessionOptions};
 use crate::error::Error;
+use crate::formulas::Formulas;
 use crate::ledger::{self, BuildRow, CallRow, Ledger, Outcome, Reader};
 use crate::report::Report;
 use crate::{DiskRecord, Request, Response};
@@ -75,6 +76,10 @@ impl Planner {
     /// # Errors
     /// When the daemon does not say what it holds, or the ledger cannot be read.
     pub async fn finish(self) -> Result<Plan, Error> {
+        // A daemon that is away cannot say; then it stays unknown.
+        if let Err(error) = self.engine.prove_formulas().await {
+            tracing::debug!(%error, "how the daemon computes keys is not known");
+        }
         let roots = self.session.planned();
         let report = self.session.finish().await?;
         let fail = |e: ledger::Error| Error::input(e.to_string());
@@ -102,7 +107,11 @@ impl Planner {
             store: &Store::new(&disk, &earlier),
             imports: self.imports,
         };
-        let decisions = decide::decide(&world, &roots);
+        let mut decisions = decide::decide(&world, &roots);
+        let formulas = self.engine.formulas();
+        for decision in decisions.values_mut() {
+            as_far_as_proven(decision, &formulas);
+        }
         let mut causes = match &ledger {
             Some(ledger) => Causes::find((ledger, &own), &world, &decisions)
                 .map_err(|e| Error::input(e.to_string()))?,
@@ -156,6 +165,21 @@ fn earlier(ledger: &Reader, build: &BuildRow) -> Result<Vec<Graph>, ledger::Erro
     Ok(graphs)
 }
 
+/// Where the daemon's formulas are not known to be ours, a step is only known to miss if the daemon
+/// holds nothing at all that could be its result.
+fn as_far_as_proven(decision: &mut Decision, formulas: &Formulas) {
+    if formulas.proven().is_some() || decision.reason == Reason::NothingHeld {
+        return;
+    }
+    *decision = Decision {
+        verdict: Verdict::Unknown,
+        reason: Reason::Formulas {
+            differ: *formulas == Formulas::Other,
+        },
+        same_key: None,
+    };
+}
+
 /// The calls of each vertex, by canonical digest.
 fn calls(report: &Report) -> HashMap<String, Vec<String>> {
     let mut calls: HashMap<String, Vec<String>> = HashMap::new();
@@ -198,4 +222,37 @@ fn recalled(report: &Report) -> Vec<Step> {
             sentence: Reason::Recalled.to_string(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use solver::cachemap::Profile;
+
+    use super::*;
+
+    #[test]
+    fn without_a_proof_only_what_cannot_be_there_is_known() {
+        let after = |verdict, reason, formulas: &Formulas| {
+            let same_key = None;
+            let mut decision = Decision {
+                verdict,
+                reason,
+                same_key,
+            };
+            as_far_as_proven(&mut decision, formulas);
+            (decision.verdict, decision.reason)
+        };
+        let held = |formulas: &Formulas| after(Verdict::Hit, Reason::NotNeeded, formulas);
+        let absent = |formulas: &Formulas| after(Verdict::Miss, Reason::NothingHeld, formulas);
+        let proven = Formulas::Proven(Profile::NEWEST);
+        assert_eq!(held(&proven), (Verdict::Hit, Reason::NotNeeded));
+        for (formulas, differ) in [
+            (Formulas::Unknown(Profile::NEWEST), false),
+            (Formulas::Other, true),
+        ] {
+            let unknown = (Verdict::Unknown, Reason::Formulas { differ });
+            assert_eq!(held(&formulas), unknown);
+            assert_eq!(absent(&formulas), (Verdict::Miss, Reason::NothingHeld));
+        }
+    }
 }

@@ -86,6 +86,12 @@ impl fmt::Display for Reason {
             Self::Ambiguous => {
                 f.write_str("several earlier steps may have made what the daemon holds")
             }
+            Self::Formulas { differ: true } => {
+                f.write_str("the daemon computes other cache keys than the predicted ones")
+            }
+            Self::Formulas { differ: false } => {
+                f.write_str("how this daemon computes cache keys is not known")
+            }
         }
     }
 }

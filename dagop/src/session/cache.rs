@@ -22,7 +22,6 @@ use solver::backend::session::{FileSendTargets, RegistryAuth};
 use solver::backend::{
     Build, BuildOptions, BuildResult, CacheBackend, ExporterResponse, GatewaySolve, Ref,
 };
-use solver::cachemap::Profile;
 use solver::llb::{Constraints, Definition, Output, Vertex};
 use solver::predict::{Files, InputError, Inputs, Prediction, Source};
 use solver::{Digest, llb, registry};
@@ -198,7 +197,8 @@ impl BuildSession {
 
     /// Predicts the keys of a graph and notes what `facts` makes of it.
     pub(super) fn join(&self, outputs: &[Output], facts: impl FnOnce(&Prediction) -> Facts) {
-        let Some(profile) = Profile::for_version(&self.options.daemon.info().version) else {
+        // Without a proof it would be a guess.
+        let Some(profile) = self.options.daemon.formulas().proven() else {
             return;
         };
         match join::predict(outputs, self, profile) {

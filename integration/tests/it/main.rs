@@ -29,6 +29,7 @@ mod explain_waste;
 mod explain_world;
 mod explore;
 mod folding;
+mod formulas;
 mod harness;
 mod introspection;
 mod join;
