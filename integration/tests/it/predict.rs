@@ -342,6 +342,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// The daemon says itself that it has the formulas of its release, and no others.
+#[expect(clippy::print_stderr, reason = "figures, for whoever runs it by hand")]
 async fn self_test(lab: &Lab, version: &str) {
     let own = Profile::for_version(version).unwrap();
     for release in [

@@ -34,7 +34,7 @@ use crate::predict_compare::{Record, differences, exported, is_part, predicted, 
 const DEFINITIONS: &str = "definitions";
 const CACHE: &str = "cache";
 
-/// The daemon and flags with which a run leaves behind what is compared.
+/// The flags with which a run leaves behind what is compared.
 pub(crate) fn flags(user: &Dagop) -> Vec<String> {
     let definitions = user.work().join(DEFINITIONS);
     fs::create_dir(&definitions).unwrap();
@@ -49,6 +49,7 @@ pub(crate) fn flags(user: &Dagop) -> Vec<String> {
 /// Compares what a run with [`flags`] left behind; prints figures under the name.
 ///
 /// `layouts` are the content stores of image archives that the run read.
+#[expect(clippy::print_stderr, reason = "figures, for whoever runs it by hand")]
 pub(crate) fn compare(
     user: &Dagop,
     name: &str,

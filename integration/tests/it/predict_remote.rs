@@ -324,7 +324,7 @@ fn push(image: &Image, folder: &Path, name: &str) -> Digest {
         docker: false,
         time: 0,
     };
-    image::archive(&*image.store, &[index.clone()], file, &options).unwrap();
+    image::archive(&*image.store, std::slice::from_ref(&index), file, &options).unwrap();
     let output = Command::new("skopeo")
         .args(["copy", "--quiet", "--all", "--preserve-digests"])
         .arg("--dest-tls-verify=false")
@@ -334,5 +334,5 @@ fn push(image: &Image, folder: &Path, name: &str) -> Digest {
         .unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
-    digest(&index.digest().to_string())
+    digest(index.digest().as_ref())
 }
