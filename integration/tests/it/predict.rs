@@ -346,7 +346,7 @@ fn number(name: &str, default: u64) -> u64 {
 async fn self_test(lab: &Lab, version: &str) {
     let own = Profile::for_version(version).unwrap();
     for release in [
-        "v0.12", "v0.13", "v0.17", "v0.18", "v0.21", "v0.25", "v0.26",
+        "v0.12", "v0.13", "v0.14", "v0.17", "v0.18", "v0.21", "v0.25", "v0.26",
     ] {
         let profile = Profile::for_version(release).unwrap();
         // Links cannot be made before v0.19, and are part of the test from v0.21 on.

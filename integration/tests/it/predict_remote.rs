@@ -234,8 +234,9 @@ impl<'a> Offer<'a> {
             0 => (None, last, format!("refs/heads/{BRANCH}")),
             1 => (Some(TAG), first, format!("refs/tags/{TAG}")),
             2 => {
-                // With `.git`, the tag itself; before v0.26 always what it names.
-                let object = match keep_git_dir && !has_subdir && self.minor >= 26 {
+                // With `.git`, the tag itself; from v0.13 to v0.25 what it names, before the tag.
+                let is_kept = keep_git_dir && !has_subdir && self.minor >= 26;
+                let object = match is_kept || self.minor < 13 {
                     true => &repository.tag,
                     false => first,
                 };

@@ -295,8 +295,11 @@ fn mount(mount: &pb::Mount, profile: Profile) -> Object {
         .field("contentCache", mount.content_cache)
 }
 
+/// A copy. Clients require no capability for its newer options: a daemon that does not know one
+/// neither refuses it nor has it in the key.
 pub(super) fn copy(copy: &pb::FileActionCopy, profile: Profile) -> Object {
-    Object::new()
+    let replaces = profile >= Profile::V0_14 && copy.always_replace_existing_dest_paths;
+    let json = Object::new()
         .field("src", &copy.src)
         .field("dest", &copy.dest)
         .message("owner", owner(copy.owner.as_ref(), profile))
@@ -313,12 +316,15 @@ pub(super) fn copy(copy: &pb::FileActionCopy, profile: Profile) -> Object {
         .field("timestamp", copy.timestamp)
         .field("include_patterns", &copy.include_patterns)
         .field("exclude_patterns", &copy.exclude_patterns)
-        .field(
-            "alwaysReplaceExistingDestPaths",
-            copy.always_replace_existing_dest_paths,
-        )
-        .field("modeStr", &copy.mode_str)
-        .field("required_paths", &copy.required_paths)
+        .field("alwaysReplaceExistingDestPaths", replaces);
+    let json = match profile >= Profile::V0_17 {
+        true => json.field("modeStr", &copy.mode_str),
+        false => json,
+    };
+    match profile >= Profile::V0_26 {
+        true => json.field("required_paths", &copy.required_paths),
+        false => json,
+    }
 }
 
 pub(super) fn mkfile(mkfile: &pb::FileActionMkFile, profile: Profile) -> Object {

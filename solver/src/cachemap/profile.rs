@@ -22,10 +22,12 @@ pub enum Profile {
     /// where a mount selects a path, other inputs that are hashed, and ids of caches in their key;
     /// device numbers of all files of an image count.
     V0_12,
-    /// v0.13 to v0.16. JSON writes the indexes of inputs and outputs even where they are zero;
+    /// v0.13. A copy does not know that it may replace what is there.
+    V0_13,
+    /// v0.14 to v0.16. JSON writes the indexes of inputs and outputs even where they are zero;
     /// vertices keep the digests their client computed; the key of a repository that keeps `.git`
     /// has no ref.
-    V0_13,
+    V0_14,
     /// v0.17. JSON leaves out zero indexes, and spells owners in a way of its own; the daemon
     /// computes vertex digests itself.
     V0_17,
@@ -56,7 +58,8 @@ impl Profile {
         match (major, minor) {
             (0, 0..12) => None,
             (0, 12) => Some(Self::V0_12),
-            (0, 13..17) => Some(Self::V0_13),
+            (0, 13) => Some(Self::V0_13),
+            (0, 14..17) => Some(Self::V0_14),
             (0, 17) => Some(Self::V0_17),
             (0, 18..21) => Some(Self::V0_18),
             (0, 21..25) => Some(Self::V0_21),
@@ -131,7 +134,7 @@ mod tests {
             ("v0.11.6", None),
             ("v0.12.5", Some(Profile::V0_12)),
             ("v0.13.0", Some(Profile::V0_13)),
-            ("0.16.0", Some(Profile::V0_13)),
+            ("0.16.0", Some(Profile::V0_14)),
             ("v0.17.0-rc1", Some(Profile::V0_17)),
             ("v0.17.3", Some(Profile::V0_17)),
             ("v0.18.0", Some(Profile::V0_18)),

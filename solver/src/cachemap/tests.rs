@@ -6,7 +6,10 @@ use super::*;
 use crate::llb::{
     Constraints, Output, Platform, build, diff,
     exec::{CacheSharing, ContentCache, Exec, Mount, Secret},
-    file::{CopyOptions, FileOp, MkdirOptions, MkfileOptions, Owner, RmOptions, SymlinkOptions},
+    file::{
+        CopyMode, CopyOptions, FileOp, MkdirOptions, MkfileOptions, Owner, RmOptions,
+        SymlinkOptions,
+    },
     merge, passthrough,
     source::{ImageOptions, LocalOptions, image, local},
 };
@@ -552,6 +555,27 @@ fn v0_12_keys_merges_by_json_and_commands_by_what_they_select() {
     )));
     assert_ne!(old(&renamed).digest, old(&renamed_again).digest);
     assert_eq!(map(&renamed).digest, map(&renamed_again).digest);
+}
+
+#[test]
+fn options_of_a_copy_are_in_the_key_of_daemons_that_know_them() {
+    let options = CopyOptions {
+        replace: true,
+        mode: Some(CopyMode::Symbolic("u+x".to_owned())),
+        required_paths: vec!["a".to_owned()],
+        ..CopyOptions::default()
+    };
+    let copied = built(FileOp::new(None).copy(context(), "/d", "/e", options));
+    let digest = |profile| of(copied.vertex(), profile).expect("it follows").digest;
+    let profiles = [
+        Profile::V0_13,
+        Profile::V0_14,
+        Profile::V0_17,
+        Profile::V0_26,
+    ];
+    let digests: std::collections::BTreeSet<_> = profiles.map(digest).into_iter().collect();
+    assert_eq!(digests.len(), profiles.len());
+    assert_eq!(digest(Profile::V0_12), digest(Profile::V0_13));
 }
 
 /// v0.17 lost the type's own JSON: Go's names of fields show, and a zero.

@@ -6,6 +6,7 @@
 //! | in the graph | since |
 //! |---|---|
 //! | a merge is keyed by a digest | v0.13 |
+//! | a copy that may replace what is there | v0.14 |
 //! | indexes of inputs that are zero | v0.17 |
 //! | an owner | v0.17, v0.18 |
 //! | directories above a copy that sets a mode, as content | v0.21 |
@@ -145,6 +146,7 @@ fn definition(text: &str, profile: Profile) -> Result<Definition, llb::Error> {
     let with_mode = CopyOptions {
         mode: Some(CopyMode::Bits(0o700)),
         create_parents: true,
+        replace: true,
         ..CopyOptions::default()
     };
     let deep = FileOp::new(None)
@@ -212,9 +214,10 @@ fn compare(prediction: &Prediction, cache: &cacheconfig::Config) -> Verdict {
 mod tests {
     use super::*;
 
-    const PROFILES: [Profile; 7] = [
+    const PROFILES: [Profile; 8] = [
         Profile::V0_12,
         Profile::V0_13,
+        Profile::V0_14,
         Profile::V0_17,
         Profile::V0_18,
         Profile::V0_21,
