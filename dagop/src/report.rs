@@ -7,7 +7,9 @@ pub mod text;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{BuildRow, CacheRows, CallRow, Error, Reader, VertexRow};
+use solver::cachemap::Profile;
+
+use crate::ledger::{BuildRow, CacheRows, CallRow, Error, Evidence, Reader, VertexRow};
 
 pub use steps::is_like;
 pub use summary::Summary;
@@ -33,10 +35,15 @@ impl Report {
     pub(crate) fn new(
         build: BuildRow,
         calls: Vec<CallRow>,
-        vertices: Vec<VertexRow>,
+        mut vertices: Vec<VertexRow>,
         cache: CacheRows,
         notices: Vec<String>,
     ) -> Self {
+        if !has_newest_formulas(&build, &cache) {
+            for vertex in &mut vertices {
+                vertex.predicted_cache_map = None;
+            }
+        }
         let summary = Summary::of(&build, &calls, &vertices);
         Self {
             build,
@@ -61,6 +68,15 @@ impl Report {
     pub fn key_table(&self) -> String {
         table::render(self)
     }
+}
+
+/// Whether the daemon of a build is known to have the formulas with which cache maps are noted.
+/// Keys are predicted only where its formulas are known.
+fn has_newest_formulas(build: &BuildRow, cache: &CacheRows) -> bool {
+    let mut records = cache.records.iter();
+    let is_newest = |profile| profile == Profile::NEWEST;
+    Profile::for_version(&build.daemon_version).is_none_or(is_newest)
+        && records.any(|record| record.evidence == Evidence::Predicted)
 }
 
 #[cfg(test)]
@@ -175,6 +191,31 @@ mod tests {
             3 calls (1 executed, 1 hit, 1 computed), 1 vertex (1 executed), 12.3kB, 1m10s
         "#]]
         .assert_eq(&sample().key_table());
+    }
+
+    #[test]
+    fn a_cache_map_is_shown_where_the_daemons_formulas_are_known_to_be_the_newest() {
+        for (version, evidence, is_shown) in [
+            ("v0.32.2", Evidence::Predicted, true),
+            ("v0.99.0", Evidence::Predicted, true),
+            ("v0.17.3", Evidence::Predicted, false),
+            ("v0.32.2", Evidence::Local, false),
+            ("v0.99.0", Evidence::Local, false),
+        ] {
+            let mut report = sample();
+            report.build.daemon_version = version.to_owned();
+            report.cache.records[0].evidence = evidence;
+            report.vertices[0].predicted_cache_map = Some("sha256:5656".to_owned());
+            let report = Report::new(
+                report.build,
+                report.calls,
+                report.vertices,
+                report.cache,
+                Vec::new(),
+            );
+            let cache_map = &report.vertices[0].predicted_cache_map;
+            assert_eq!(cache_map.is_some(), is_shown, "{version} {evidence:?}");
+        }
     }
 
     #[test]

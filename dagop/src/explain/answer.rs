@@ -249,6 +249,12 @@ fn no_record(compared: &Compared, place: usize) -> Reason {
             to: after.daemon_version.clone(),
         };
     }
+    // A build that was killed has no predicted keys either.
+    if !compared.after.is_predicted && after.finished_ms.is_some() {
+        return Reason::Unknown {
+            missing: format!("how BuildKit {} computes cache keys", after.daemon_version),
+        };
+    }
     let build = before.id.clone();
     let overlaps = match (old.times, new.times.0) {
         ((Some(begin), Some(end)), Some(at)) => begin <= at && at < end,

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 
-use crate::ledger::{BuildRow, CallRow, Error, OperationRow, Outcome, Reader};
+use crate::ledger::{BuildRow, CallRow, Error, Evidence, OperationRow, Outcome, Reader};
 use crate::ledger::{ImportRow, ImportedRow, VertexKind, VertexRow};
 use crate::salt::{FILE_PREFIX, SECRET_PREFIX, Salt};
 
@@ -26,6 +26,8 @@ pub(super) struct Graph {
     pub(super) calls: Vec<CallRow>,
     /// Caches that it was told to read.
     pub(super) imports: Vec<ImportRow>,
+    /// Whether its keys were predicted, which needs a daemon whose formulas are known.
+    pub(super) is_predicted: bool,
 }
 
 /// An operation of a build.
@@ -117,6 +119,7 @@ impl Graph {
             calls,
             imports: Vec::new(),
             build,
+            is_predicted: false,
         };
         for (mut step, links) in merged {
             let resolve = |(canonical, link): (String, Link)| Link {
@@ -142,6 +145,7 @@ impl Graph {
             }
         }
         for row in cache.records {
+            self.is_predicted |= row.evidence == Evidence::Predicted;
             let Some(step) = by_raw.get(&row.vertex).map(|&place| &mut steps[place]) else {
                 continue;
             };

@@ -4,7 +4,7 @@
 //! program the version is overwritten, so that `v0.99.2` has the formulas that a newer release may
 //! well have, and `v0.17.2` has others than its release.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, process::Command};
 
 use integration::{
     daemon::{self, Daemon},
@@ -71,6 +71,13 @@ fn run(user: &Dagop, command: &str) {
     assert_eq!(outcome.code, 0, "{outcome:?}");
 }
 
+fn prune(daemon: &Daemon) {
+    let buildctl = daemon::tools().unwrap().join("buildctl");
+    let mut command = Command::new(buildctl);
+    let pruned = command.args(["--addr", &daemon.address(), "prune", "--all"]);
+    assert!(pruned.output().unwrap().status.success());
+}
+
 fn keys(user: &Dagop) -> usize {
     let keys = user.run(["keys", "--json"]).unwrap().json().unwrap();
     let records = keys["cache"]["records"].as_array().unwrap().iter();
@@ -131,6 +138,21 @@ fn nothing_is_predicted_for_a_daemon_with_other_formulas() {
     assert!(!json["unexpected"].as_array().unwrap().is_empty(), "{json}");
     run(&user, COMMAND);
     assert_eq!(keys(&user), 0);
+    let json = user.run(["keys", "--json"]).unwrap().json().unwrap();
+    let mut vertices = json["vertices"].as_array().unwrap().iter();
+    assert!(
+        vertices.all(|vertex| vertex["predicted_cache_map"].is_null()),
+        "{json:#}"
+    );
+    // That the daemon lost what it had under the same key would be a claim about keys.
+    prune(&daemon);
+    run(&user, COMMAND);
+    let why = user.run(["why", "*cat /made*"]).unwrap();
+    assert!(
+        why.stdout
+            .contains("unknown: how BuildKit v0.17.2 computes cache keys"),
+        "{why:?}"
+    );
     let steps = plan(&user);
     let is_open =
         |(verdict, reason): &(String, String)| verdict == "unknown" && reason == "formulas";
