@@ -11,9 +11,16 @@
 //! | `DAGOP_PREDICT_GRAPHS` | how many graphs; 40 without it |
 //! | `DAGOP_PREDICT_SEED` | seed of the first one; 1 without it |
 //! | `DAGOP_PREDICT_EQUAL` | how many at least are equal, and not merged, refused or without an export; half of them without it |
+//! | `DAGOP_PREDICT_KEEP` | a directory in which definition and local directories of each graph are left, by seed |
 //! | `DAGOP_PREDICT_SHOW` | if set, what became of every graph is printed |
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
 
 use integration::daemon;
 use serde_json::Value;
@@ -252,6 +259,7 @@ async fn run(
     let grown = Growth::new(seed, Features { minor }, &locals, image, &offer).grow()?;
     known.sources = grown.sources;
     let definition = Definition::marshal(Some(&grown.result), &Constraints::default());
+    keep(seed, &definition, folder.path())?;
     let config = match lab.cache_of(&definition).await {
         Ok(Some(config)) => config,
         // Nothing has layers.
@@ -313,6 +321,23 @@ async fn run(
     } else {
         Outcome::Different([differences, steps(&prediction)].concat())
     })
+}
+
+/// Leaves a graph for whoever has to find out what is different.
+fn keep(seed: u64, definition: &Definition, locals: &Path) -> anyhow::Result<()> {
+    let Some(kept) = std::env::var_os("DAGOP_PREDICT_KEEP") else {
+        return Ok(());
+    };
+    let kept = Path::new(&kept).join(seed.to_string());
+    std::fs::create_dir_all(&kept)?;
+    std::fs::write(kept.join("graph.llb"), definition.encode())?;
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(locals)
+        .arg(kept.join("locals"))
+        .status()?;
+    anyhow::ensure!(copied.success(), "cp -a: {copied}");
+    Ok(())
 }
 
 /// The graph in words, for whoever has to find out what is different.
