@@ -26,9 +26,9 @@ use integration::daemon;
 use serde_json::Value;
 use snapshots::checksum::Rules;
 use solver::{
-    cachemap::Profile,
+    cachemap::{self, Profile},
     llb::{self, Constraints, Definition, Kind, Output},
-    predict::{self, Files, InputError, Inputs, Known, Lack, Prediction, Source, predict},
+    predict::{self, Files, InputError, Inputs, Known, Lack, Missing, Prediction, Source, predict},
 };
 
 use crate::{
@@ -54,6 +54,8 @@ const ROUNDS: usize = 6;
 enum Outcome {
     /// All records, selectors and links are equal; `true` if they are also in the same order.
     Equal(bool),
+    /// Equal, with one of two digests of a local directory that depend on the daemon's schedule.
+    Either,
     /// Vertices were merged, and the export is one that merging can leave.
     Merged,
     /// There is nothing to export.
@@ -79,6 +81,7 @@ impl Outcome {
     fn class(&self) -> &'static str {
         match self {
             Self::Equal(_) => "equal",
+            Self::Either => "one of two",
             Self::Merged => "merged",
             Self::Empty => "none exported",
             Self::Refused(_) => "refused",
@@ -133,7 +136,14 @@ impl fmt::Display for Outcomes {
         if count(OTHER_ORDER) > 0 {
             write!(f, " ({} {OTHER_ORDER})", count(OTHER_ORDER))?;
         }
-        for class in ["merged", "none exported", "refused", "unknown", "different"] {
+        for class in [
+            "one of two",
+            "merged",
+            "none exported",
+            "refused",
+            "unknown",
+            "different",
+        ] {
             write!(f, ", {} {class}", count(class))?;
         }
         Ok(())
@@ -275,7 +285,8 @@ async fn run(
         rules,
     };
     let prediction = prediction(lab, &definition, &mut world, profile).await?;
-    if !prediction.missing.is_empty() {
+    let is_either = |missing: &Missing| matches!(missing.what, Lack::Either { .. });
+    if !prediction.missing.iter().all(is_either) {
         let missing = prediction.missing.iter();
         let missing = missing.map(|missing| {
             format!(
@@ -304,23 +315,51 @@ async fn run(
             false => Outcome::Different(unexpected),
         });
     }
-    let (ours, theirs) = (predicted(&prediction), exported(&config));
-    let merged: Vec<bool> = prediction
+    let (mut ours, theirs) = (predicted(&prediction), exported(&config));
+    take_one(&mut ours, &prediction, &theirs);
+    let mut merged: Vec<bool> = prediction
         .records
         .iter()
         .map(|record| record.merged)
         .collect();
+    merged.resize(ours.len(), false);
     let differences = differences(&ours, &theirs);
     Ok(if merged.contains(&true) {
         match is_part(&theirs, &ours, &merged) {
             None => Outcome::Merged,
             Some(reason) => Outcome::Different([vec![reason], differences].concat()),
         }
+    } else if differences.is_empty() && !prediction.missing.is_empty() {
+        Outcome::Either
     } else if differences.is_empty() {
         Outcome::Equal(in_order(ours) == in_order(theirs))
     } else {
         Outcome::Different([differences, steps(&prediction)].concat())
     })
+}
+
+/// Adds the links to contents of which one of two digests was predicted: to the one that is there.
+fn take_one(ours: &mut Vec<Record>, prediction: &Prediction, theirs: &[Record]) {
+    for (at, record) in prediction.records.iter().enumerate() {
+        for &(input, missing) in &record.unknown {
+            let Lack::Either { sent, stored } = &prediction.missing[missing].what else {
+                continue;
+            };
+            for content in [sent, stored] {
+                let digest = cachemap::record(content, -1).to_string();
+                let is_content = |record: &Record| record.digest == digest;
+                if theirs.iter().any(is_content) {
+                    let known = ours.iter().position(is_content).unwrap_or(ours.len());
+                    if known == ours.len() {
+                        let inputs = Vec::new();
+                        ours.push(Record { digest, inputs });
+                    }
+                    ours[at].inputs[input].push((String::new(), known));
+                    break;
+                }
+            }
+        }
+    }
 }
 
 /// Leaves a graph for whoever has to find out what is different.

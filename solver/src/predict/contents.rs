@@ -4,6 +4,11 @@
 //! from the [`Inputs`], or are made from other trees where the operation says all: file operations,
 //! merges without deletions, mounts that hand their input through. The walk to them is a stack, and
 //! stops at what is known already.
+//!
+//! A local directory is hashed as it was sent, unless a step has built on it before: then the daemon
+//! has forgotten what was sent and hashes what it stored, which has a root and may differ otherwise.
+//! Which is first is up to the daemon's schedule, so where both happen and both digests differ, the
+//! content is not known ([`Lack::Either`]).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,6 +31,7 @@ use super::{
 use crate::{
     Digest,
     cachemap::{CacheMap, ContentSelector, Profile},
+    llb::Vertex,
 };
 
 /// Target of the root mount.
@@ -72,6 +78,7 @@ pub(super) fn answers<E>(
             }
         }
     }
+    let builders = builders(graph, |edge| wishes.contains_key(&edge));
     let mut trees = Trees::new(graph, inputs, profile);
     let mut answers = Answers::new();
     for (edge, wishes) in wishes {
@@ -81,15 +88,73 @@ pub(super) fn answers<E>(
             selectors.unwrap_or_default()
         });
         let digests: Vec<Result<Digest, Failure>> = match files {
-            Ok(files) => hash(files.as_ref(), asked, profile.rules())
-                .into_iter()
-                .map(|digest| digest.map_err(|reason| (edge, Lack::Content(reason))))
-                .collect(),
+            Ok(files) => {
+                let sent = hash(files.as_ref(), asked.clone(), profile.rules());
+                let builders = builders.get(&edge).map_or(&[][..], Vec::as_slice);
+                let mut others = wishes.iter().flat_map(|&(vertex, _)| {
+                    builders.iter().filter(move |&&builder| builder != vertex)
+                });
+                let is_built_on = others.next().is_some();
+                let forgotten = files.filter(|files| files.is_transferred() && is_built_on);
+                let stored = forgotten.and_then(|files| stored(&files).ok());
+                let stored = stored.map(|files| hash(Some(&files), asked, profile.rules()));
+                either(edge, sent, stored)
+            }
             Err(failure) => asked.map(|_| Err(failure.clone())).collect(),
         };
         answers.extend(wishes.into_iter().zip(digests));
     }
     answers
+}
+
+/// The answers at an output, where its tree has perhaps another digest when it is stored.
+fn either(
+    edge: Edge,
+    sent: Vec<Result<Digest, String>>,
+    stored: Option<Vec<Result<Digest, String>>>,
+) -> Vec<Result<Digest, Failure>> {
+    let stored = stored.unwrap_or_else(|| sent.clone());
+    sent.into_iter()
+        .zip(stored)
+        .map(|answers| match answers {
+            (Ok(sent), Ok(stored)) if sent != stored => Err(Lack::Either { sent, stored }),
+            (sent, _) => sent.map_err(Lack::Content),
+        })
+        .map(|answer| answer.map_err(|lack| (edge, lack)))
+        .collect()
+}
+
+/// What the daemon has of a tree that was sent.
+fn stored(files: &Files) -> Result<Files, Stop> {
+    let root = Root(Node::read(files)?);
+    Ok(Files::snapshot(Arc::new(root)))
+}
+
+/// The vertices that make a tree on top of a source, for those of the sources that are wanted.
+fn builders(graph: &Graph, is_wanted: impl Fn(Edge) -> bool) -> HashMap<Edge, Vec<usize>> {
+    let mut builders: HashMap<Edge, Vec<usize>> = HashMap::new();
+    for (vertex, inputs) in graph.inputs.iter().enumerate() {
+        for (input, &edge) in inputs.iter().enumerate() {
+            let is_source = graph.vertices[edge.vertex].source().is_some();
+            if is_source && is_wanted(edge) && builds_on(&graph.vertices[vertex], input) {
+                builders.entry(edge).or_default().push(vertex);
+            }
+        }
+    }
+    builders
+}
+
+/// Whether a vertex makes a tree on top of that of an input: not where it only reads it.
+fn builds_on(vertex: &Vertex, input: usize) -> bool {
+    let is_input = |index: i64| usize::try_from(index) == Ok(input);
+    match &vertex.op().op {
+        Some(pb::op::Op::File(file)) => file.actions.iter().any(|action| is_input(action.input)),
+        Some(pb::op::Op::Exec(exec)) => {
+            let mut mounts = exec.mounts.iter();
+            mounts.any(|mount| is_input(mount.input) && !mount.readonly)
+        }
+        _ => true,
+    }
 }
 
 /// What a vertex wishes to be hashed of an input.

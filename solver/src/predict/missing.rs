@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use crate::cachemap::Unknown;
+use crate::{Digest, cachemap::Unknown};
 
 /// One thing that is not known, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,14 @@ pub enum Lack {
     Files(String),
     /// The files are there, what is asked of them is not: the build would fail.
     Content(String),
+    /// The content of a local directory, of which the daemon hashes what was sent or what it has
+    /// stored, depending on the order of its work.
+    Either {
+        /// Digest of what was sent.
+        sent: Digest,
+        /// Digest of what is stored.
+        stored: Digest,
+    },
     /// The graph that a build operation runs.
     Graph(String),
     /// An input could not be read.
@@ -46,6 +54,10 @@ impl fmt::Display for Lack {
             Self::ExecFiles => f.write_str("the files that the command writes are not at hand"),
             Self::Files(reason) => write!(f, "its result cannot be told: {reason}"),
             Self::Content(reason) => write!(f, "its files cannot be hashed: {reason}"),
+            Self::Either { sent, stored } => write!(
+                f,
+                "a step builds on it, and the daemon hashes it before that, to {sent}, or after it, to {stored}"
+            ),
             Self::Graph(reason) => write!(f, "the graph it builds is not known: {reason}"),
             Self::Input(reason) => write!(f, "it cannot be read: {reason}"),
         }
