@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// Show what the IDs of objects call, whether they are true, and where two part
     #[command(subcommand)]
     Id(IdCommand),
-    /// Predict the cache keys of an LLB definition, without a daemon; or ask one whether it has them
+    /// Predict the cache keys of an LLB definition, or ask the daemon whether it has such keys
     Predict(PredictArgs),
     /// Show recorded builds in the browser: graph, times, keys, two builds side by side
     Explore(ExploreArgs),
@@ -99,8 +99,7 @@ pub(crate) struct RunArgs {
     /// Write the result to a file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Write the last evaluated LLB definition to a file, as `buildctl build` reads it; to a
-    /// directory, each of them to a file
+    /// Write the last evaluated LLB definition to a file; into a directory, all of them
     #[arg(long, value_name = "PATH")]
     pub(crate) dump_llb: Option<PathBuf>,
     #[command(flatten)]
@@ -293,8 +292,7 @@ pub(crate) struct PredictArgs {
     /// Encoded LLB definition, as `buildctl build` reads it; `-` reads standard input
     #[arg(long, value_name = "FILE", required_unless_present = "self_test")]
     pub(crate) llb: Option<Source>,
-    /// Build a few small files on the daemon and compare the cache keys with the predicted ones;
-    /// fails if they differ
+    /// Build a few files on the daemon; fails unless their cache keys are the predicted ones
     #[arg(long, conflicts_with_all = ["llb", "locals", "layouts", "profile", "preimages"])]
     pub(crate) self_test: bool,
     /// Directory behind the local source of this name

@@ -144,7 +144,8 @@ fn builders(graph: &Graph, is_wanted: impl Fn(Edge) -> bool) -> HashMap<Edge, Ve
     builders
 }
 
-/// Whether a vertex makes a tree on top of that of an input: not where it only reads it.
+/// Whether a vertex makes a tree on top of that of an input: not where it only reads it. Merges are
+/// not counted, because several results are predicted as one graph below a merge that nobody builds.
 fn builds_on(vertex: &Vertex, input: usize) -> bool {
     let is_input = |index: i64| usize::try_from(index) == Ok(input);
     match &vertex.op().op {
@@ -153,7 +154,7 @@ fn builds_on(vertex: &Vertex, input: usize) -> bool {
             let mut mounts = exec.mounts.iter();
             mounts.any(|mount| is_input(mount.input) && !mount.readonly)
         }
-        _ => true,
+        _ => false,
     }
 }
 
