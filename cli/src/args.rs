@@ -286,7 +286,6 @@ pub(crate) struct WasteArgs {
     pub(crate) json: bool,
 }
 
-/// `dagop predict`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PredictArgs {
     /// Encoded LLB definition, as `buildctl build` reads it; `-` reads standard input
