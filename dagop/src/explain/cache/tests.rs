@@ -60,6 +60,7 @@ fn files(below: usize, content: Option<&str>) -> Link {
 
 fn graph(steps: Vec<Step>) -> Graph {
     Graph {
+        is_predicted: true,
         build: BuildRow::default(),
         steps,
         calls: Vec::new(),
