@@ -11,6 +11,7 @@ use integration::{daemon, dagop::Dagop, registry};
 use serde_json::{Value, json};
 
 use crate::join::{records, text};
+use crate::join_status::PLATFORMS;
 
 /// What is made in one container is copied into another one, which is published.
 const DOCUMENT: &str = r#"
@@ -327,24 +328,6 @@ query Build($program: FileID!, $image: String!, $platform: Platform!) {
   }
 }"#;
 
-const IMAGES: &str = r#"
-query Program($busybox: String!) { host { file(path: $busybox) { id @export(as: "program") } } }
-query Roots($program: FileID!) {
-  amd64: container(platform: "linux/amd64") {
-    withFile(path: "/bin/busybox", source: $program) {
-      withNewFile(path: "/which", contents: "amd64\n") { id @export(as: "amd64") }
-    }
-  }
-  arm64: container(platform: "linux/arm64") {
-    withFile(path: "/bin/busybox", source: $program) {
-      withNewFile(path: "/which", contents: "arm64\n") { id @export(as: "arm64") }
-    }
-  }
-}
-query Push($amd64: ContainerID!, $arm64: ContainerID!, $image: String!) {
-  container { publish(address: $image, platformVariants: [$amd64, $arm64]) }
-}"#;
-
 #[test]
 fn the_platform_of_a_cache_is_named() {
     let (user, host) = (user(), registry::shared().unwrap());
@@ -380,7 +363,7 @@ fn the_platform_of_a_cache_is_named() {
     // An image says it itself, and an index has one for each.
     let images = format!("{host}/explained:images");
     let document = user.home().join("images.graphql");
-    std::fs::write(&document, IMAGES).unwrap();
+    std::fs::write(&document, PLATFORMS).unwrap();
     let arguments =
         integration::dagop::arguments(&document, &[("image", &images), ("busybox", &busybox)]);
     let mut command = user.command(arguments).unwrap();

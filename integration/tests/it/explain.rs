@@ -15,7 +15,6 @@ use crate::{
     explain_pipelines::{Context, SHAPES, pipeline},
     explain_record::{Book, DAEMON, Daemon, EDITED, Fate, RAN},
     explain_world::World,
-    predict_world::Dice,
 };
 
 /// Cases of several edits at once in CI; a full run is asked for by [`CASES_VARIABLE`].
@@ -139,19 +138,9 @@ fn the_first_step_that_ran_has_exactly_the_cause() {
 #[test]
 fn several_edits_are_as_many_causes() {
     let cases = std::env::var(CASES_VARIABLE).map_or(CASES, |text| text.parse().unwrap());
-    let all = explain_edits::all();
     let (mut made, mut wrong) = (0, String::new());
     for seed in 0..cases as u64 {
-        let mut dice = Dice::new(seed);
-        let shape = *dice.pick(&SHAPES);
-        let wanted = 2 + dice.below(4);
-        let mut chosen: Vec<Edit> = Vec::new();
-        while chosen.len() < wanted {
-            let edit = *dice.pick(&all);
-            if chosen.iter().all(|(name, _)| *name != edit.0) {
-                chosen.push(edit);
-            }
-        }
+        let (shape, chosen) = explain_edits::several(seed);
         let Some((found, expected)) = edited(&Book::new(), shape, &chosen, seed) else {
             continue;
         };

@@ -10,7 +10,7 @@ use solver::llb::Definition;
 use crate::{
     explain_draft::Draft,
     explain_edits_graph::{graphs, local_files, sources},
-    explain_pipelines::Context,
+    explain_pipelines::{Context, SHAPES},
     explain_world::World,
     predict_world::Dice,
 };
@@ -187,6 +187,22 @@ pub(crate) fn all() -> Vec<Edit> {
         graphs(),
     ]
     .concat()
+}
+
+/// A pipeline of a seed, and two to five different edits for it.
+pub(crate) fn several(seed: u64) -> (&'static str, Vec<Edit>) {
+    let mut dice = Dice::new(seed);
+    let shape = *dice.pick(&SHAPES);
+    let wanted = 2 + dice.below(4);
+    let all = all();
+    let mut chosen: Vec<Edit> = Vec::new();
+    while chosen.len() < wanted {
+        let edit = *dice.pick(&all);
+        if chosen.iter().all(|(name, _)| *name != edit.0) {
+            chosen.push(edit);
+        }
+    }
+    (shape, chosen)
 }
 
 fn commands() -> Vec<Edit> {

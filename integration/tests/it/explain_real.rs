@@ -33,7 +33,7 @@ use solver::llb::{
 use crate::{
     explain::{agrees, known},
     explain_draft::Draft,
-    explain_edits::{self, Edit, Site},
+    explain_edits::{self, Site},
     explain_edits_neutral,
     explain_lab::Lab,
     explain_pipelines::{Context, SHAPES, pipeline},
@@ -208,6 +208,7 @@ impl Bench {
     }
 
     /// Prints the verdicts since the last time.
+    #[expect(clippy::print_stdout, reason = "the counts are what the test measures")]
     fn sum_up(&mut self, what: &str, begin: Instant) {
         let verdicts = std::mem::take(&mut self.verdicts);
         let of = |verdict| verdicts.get(&verdict).copied().unwrap_or_default();
@@ -223,6 +224,7 @@ impl Bench {
 }
 
 /// The rows of a matrix: kinds, and what became of them in each pipeline.
+#[expect(clippy::print_stdout, reason = "the matrix is what the test measures")]
 fn print(table: &BTreeMap<&str, BTreeMap<&str, Verdict>>) {
     println!("{:<28}{}", "kind", SHAPES.join(" "));
     for (name, row) in table {
@@ -294,18 +296,8 @@ fn neutral(bench: &mut Bench) {
 /// Several edits at once, in a daemon that has only the pipeline itself.
 fn several(bench: &mut Bench) {
     let begin = Instant::now();
-    let all = explain_edits::all();
     for seed in (0..SEVERAL as u64).step_by(sample()) {
-        let mut dice = Dice::new(seed);
-        let shape = *dice.pick(&SHAPES);
-        let wanted = 2 + dice.below(4);
-        let mut chosen: Vec<Edit> = Vec::new();
-        while chosen.len() < wanted {
-            let edit = *dice.pick(&all);
-            if chosen.iter().all(|(name, _)| *name != edit.0) {
-                chosen.push(edit);
-            }
-        }
+        let (shape, chosen) = explain_edits::several(seed);
         let names: Vec<_> = chosen.iter().map(|(name, _)| *name).collect();
         let name = format!("seed {seed}, {names:?}");
         bench.lab.prune();

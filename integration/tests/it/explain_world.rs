@@ -140,7 +140,7 @@ fn image(server: &Server, name: &str) -> String {
         server.put(&path, "application/octet-stream", read(digest));
     }
     let path = format!("/v2/{repository}/manifests/{digest}");
-    server.put(&path, &manifest.media_type().to_string(), document);
+    server.put(&path, manifest.media_type().as_ref(), document);
     format!("{}/{repository}:1@{digest}", server.address)
 }
 

@@ -153,7 +153,8 @@ fn the_published_program_has_the_layers_of_its_steps() {
     );
 }
 
-const PLATFORMS: &str = r#"
+/// Pushes an image for two platforms, whose root file systems are the same busybox.
+pub(crate) const PLATFORMS: &str = r#"
 query Program($busybox: String!) { host { file(path: $busybox) { id @export(as: "program") } } }
 query Roots($program: FileID!) {
   amd64: container(platform: "linux/amd64") {
