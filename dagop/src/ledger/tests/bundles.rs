@@ -433,7 +433,7 @@ const FORGERIES: [(&str, &str); 16] = [
         "is a bundle of format 9.3, this dagop reads 2.3",
     ),
     ("DROP TABLE bundle", "is a ledger and not a bundle"),
-    ("DELETE FROM bundle", "is a bundle of format 0.2"),
+    ("DELETE FROM bundle", "is a bundle of format 0.3"),
     ("UPDATE bundle SET build = 77", "does not say which build"),
     ("PRAGMA user_version = 99", "schema version 99"),
     ("PRAGMA application_id = 5", "is not a dagop ledger"),
