@@ -9,11 +9,11 @@
 //! Everything here is a pure function of graph, prediction and document; getting hold of them is
 //! the session's business.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use snapshots::digest::Digest;
 use snapshots::image;
-use solver::cacheconfig::{self, Config, Record};
+use solver::cacheconfig::{self, Config};
 use solver::cachemap::{self, Profile};
 use solver::llb::{self, Constraints, Definition, Output};
 use solver::predict::{self, Content, Inputs, Prediction};
@@ -78,10 +78,6 @@ const CONTENT_OUTPUT: i64 = -1;
 /// daemon may have dropped one.
 fn canonical(prediction: &Prediction) -> Vec<Option<String>> {
     let records = &prediction.records;
-    let config = Config {
-        layers: Vec::new(),
-        records: records.iter().map(as_record).collect(),
-    };
     // What is unsure makes everything that links to it unsure.
     let mut above = vec![Vec::new(); records.len()];
     let mut unsure = vec![false; records.len()];
@@ -99,25 +95,10 @@ fn canonical(prediction: &Prediction) -> Vec<Option<String>> {
             pending.extend_from_slice(&above[position]);
         }
     }
-    let digests = config.canonical().into_iter().zip(unsure);
+    let digests = prediction.as_cache().canonical().into_iter().zip(unsure);
     digests
         .map(|(digest, unsure)| (!unsure).then(|| digest.to_string()))
         .collect()
-}
-
-fn as_record(record: &predict::Record) -> Record {
-    let links = |links: &Vec<predict::Link>| {
-        let links = links.iter().map(|link| cacheconfig::Link {
-            record: link.record,
-            selector: link.selector.clone(),
-        });
-        links.collect()
-    };
-    Record {
-        digest: record.digest.clone(),
-        inputs: record.inputs.iter().map(links).collect(),
-        results: Vec::new(),
-    }
 }
 
 /// Whose cache it is that a graph is compared with.
@@ -184,7 +165,12 @@ pub(crate) fn imported<'a>(
 ) -> Facts {
     let canonical = canonical(prediction);
     let configs: Vec<_> = configs
-        .map(|config| (config, cacheconfig::known_matches(prediction, config)))
+        .map(|config| {
+            let records = config.records.iter().map(|record| &record.digest);
+            let digests: HashSet<_> = records.collect();
+            let matches = cacheconfig::known_matches(prediction, config);
+            (config, digests, matches)
+        })
         .collect();
     let mut facts = Facts::default();
     for vertex in &prediction.vertices {
@@ -192,12 +178,12 @@ pub(crate) fn imported<'a>(
             let mut best = None;
             for &predicted in &output.records {
                 let record = &prediction.records[predicted];
-                for (config, matches) in &configs {
+                for (config, digests, matches) in &configs {
                     let found = &matches.records[predicted];
                     for &position in found {
                         best = better(best, held(config, position, blobs));
                     }
-                    let alike = config.records.iter().any(|r| r.digest == record.digest);
+                    let alike = digests.contains(&record.digest);
                     if found.is_empty() && alike && canonical[predicted].is_none() {
                         best = better(best, (Imported::Unclear, None));
                     }

@@ -50,8 +50,10 @@ pub use self::{
     missing::{Lack, Missing},
     selftest::{Error as SelfTestError, Verdict, self_test},
 };
+pub use crate::cacheconfig::Link;
 use crate::{
     Digest,
+    cacheconfig::{self, Config},
     cachemap::{CacheMap, Profile},
     llb::{self, Definition, Kind},
 };
@@ -136,13 +138,25 @@ pub struct Record {
     pub merged: bool,
 }
 
-/// A link from one record to another.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Link {
-    /// Position of the record it leads to.
-    pub record: usize,
-    /// Which part of it is used; `None` is an empty selector.
-    pub selector: Option<Digest>,
+impl Prediction {
+    /// The records as a cache has them that holds just these, without results.
+    #[must_use]
+    pub fn as_cache(&self) -> Config {
+        as_cache(&self.records)
+    }
+}
+
+/// See [`Prediction::as_cache`].
+pub(crate) fn as_cache(records: &[Record]) -> Config {
+    let records = records.iter().map(|record| cacheconfig::Record {
+        digest: record.digest.clone(),
+        inputs: record.inputs.clone(),
+        results: Vec::new(),
+    });
+    Config {
+        layers: Vec::new(),
+        records: records.collect(),
+    }
 }
 
 /// Predicts the keys of a graph under a daemon of these releases.

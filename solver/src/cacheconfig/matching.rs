@@ -13,7 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Config, Link, Record, canonical};
+use super::{Config, Link, canonical};
 use crate::{Digest, predict};
 
 /// What [`matches()`] found.
@@ -83,23 +83,7 @@ impl<'a> Search<'a> {
 
     /// Predicted records, linked ones first.
     fn order(&self) -> Vec<usize> {
-        let links = |links: &Vec<predict::Link>| {
-            let links = links.iter().map(|link| Link {
-                record: link.record,
-                selector: None,
-            });
-            links.collect()
-        };
-        let records: Vec<Record> = self
-            .predicted
-            .iter()
-            .map(|record| Record {
-                digest: record.digest.clone(),
-                inputs: record.inputs.iter().map(links).collect(),
-                results: Vec::new(),
-            })
-            .collect();
-        canonical::order(&records)
+        canonical::order(&predict::as_cache(self.predicted).records)
     }
 
     fn visit(&mut self, position: usize) {

@@ -158,26 +158,6 @@ fn prediction(output: &Output) -> predict::Prediction {
     predict::predict(&definition, &Nothing, cachemap::Profile::NEWEST).unwrap()
 }
 
-/// A cache that holds just what was predicted.
-fn cache_of(prediction: &predict::Prediction) -> Config {
-    let links = |links: &Vec<predict::Link>| {
-        let links = links.iter().map(|link| Link {
-            record: link.record,
-            selector: link.selector.clone(),
-        });
-        links.collect()
-    };
-    let records = prediction.records.iter().map(|record| Record {
-        digest: record.digest.clone(),
-        inputs: record.inputs.iter().map(links).collect(),
-        results: Vec::new(),
-    });
-    Config {
-        layers: Vec::new(),
-        records: records.collect(),
-    }
-}
-
 #[test]
 fn the_same_step_twice_in_a_chain_matches_each_at_its_place() {
     let mut output = exec(None, "same");
@@ -185,7 +165,7 @@ fn the_same_step_twice_in_a_chain_matches_each_at_its_place() {
         output = exec(Some(output), "same");
     }
     let prediction = prediction(&output);
-    let found = matches(&prediction, &cache_of(&prediction));
+    let found = matches(&prediction, &prediction.as_cache());
     let expected: Vec<Vec<usize>> = (0..301).map(|position| vec![position]).collect();
     let mut records = found.records;
     records.sort();
@@ -195,7 +175,7 @@ fn the_same_step_twice_in_a_chain_matches_each_at_its_place() {
 #[test]
 fn a_record_behind_another_selector_or_parent_is_another_record() {
     let prediction = prediction(&exec(Some(exec(None, "a")), "b"));
-    let mut cache = cache_of(&prediction);
+    let mut cache = prediction.as_cache();
     let top = cache
         .records
         .iter()
@@ -209,7 +189,7 @@ fn a_record_behind_another_selector_or_parent_is_another_record() {
         (0, 1)
     );
 
-    let mut cache = cache_of(&prediction);
+    let mut cache = prediction.as_cache();
     cache.records[below].digest = digest(8);
     let found = matches(&prediction, &cache);
     assert_eq!(
@@ -231,7 +211,7 @@ fn content_is_learnt_beside_a_predicted_link_only() {
         .iter()
         .position(|r| !r.unknown.is_empty());
     let copied = copied.unwrap();
-    let mut cache = cache_of(&prediction);
+    let mut cache = prediction.as_cache();
     let content = cache.records.len();
     for root in [cachemap::record(&digest(5), -1), digest(6)] {
         cache.records.push(Record {
@@ -270,7 +250,7 @@ fn content_that_nobody_hashed_is_learnt_from_the_cache() {
         .build(Constraints::default())
         .unwrap();
     let prediction = prediction(&exec(Some(copy), "use"));
-    let mut cache = cache_of(&prediction);
+    let mut cache = prediction.as_cache();
     let content = cachemap::record(&digest(5), -1);
     let unknown = prediction
         .records

@@ -227,24 +227,7 @@ mod tests {
 
     /// What a daemon with these formulas exports of the graph.
     fn export(definition: &Definition, daemon: Profile) -> cacheconfig::Config {
-        let prediction = predict(definition, &Nothing, daemon).unwrap();
-        let link = |link: &crate::predict::Link| cacheconfig::Link {
-            record: link.record,
-            selector: link.selector.clone(),
-        };
-        let records = prediction.records.iter().map(|record| cacheconfig::Record {
-            digest: record.digest.clone(),
-            inputs: record
-                .inputs
-                .iter()
-                .map(|links| links.iter().map(link).collect())
-                .collect(),
-            results: Vec::new(),
-        });
-        cacheconfig::Config {
-            layers: Vec::new(),
-            records: records.collect(),
-        }
+        predict(definition, &Nothing, daemon).unwrap().as_cache()
     }
 
     #[test]
