@@ -392,11 +392,7 @@ impl EngineSession {
     }
 
     async fn end(&self, end: BuildEnd) -> Result<Report, Error> {
-        self.build.note_predicted();
-        if end != BuildEnd::Cancelled {
-            self.build.note_imports().await;
-            self.build.note_store().await;
-        }
+        self.build.note_cache(end == BuildEnd::Cancelled).await;
         self.session.release();
         // A daemon that died has been reported by the call that needed it.
         if let Err(error) = self.build.close(end == BuildEnd::Cancelled).await {

@@ -29,7 +29,7 @@ use solver::{Digest, llb, registry};
 use super::BuildSession;
 use crate::error::Error;
 use crate::join::{self, Writer};
-use crate::ledger::{Evidence, Facts};
+use crate::ledger::Evidence;
 use crate::platform::Platform;
 use crate::remote::{self, Remote, TAG};
 
@@ -79,18 +79,15 @@ impl BuildSession {
     }
 
     /// Joins the daemon's own store, where an address of its debug endpoint is given.
-    pub(crate) async fn note_store(&self) {
-        let outputs = self.evaluated();
+    async fn note_store(&self, prediction: &Prediction) {
         let Some(debug) = self.options.debug.as_ref().filter(|_| !self.is_plan()) else {
             return;
         };
-        if outputs.is_empty() {
-            return;
-        }
         match debug.cache_store().await {
-            Ok(store) => self.join(&outputs, |prediction| {
-                join::found(prediction, &store, Evidence::Daemon, Writer::Anybody)
-            }),
+            Ok(store) => {
+                let found = join::found(prediction, &store, Evidence::Daemon, Writer::Anybody);
+                self.options.journal.facts(found);
+            }
             Err(reason) => {
                 let message = format!("the daemon's cache store is not in the ledger: {reason}");
                 self.options.journal.warn(&message);
@@ -120,12 +117,13 @@ impl BuildSession {
 
     /// Notes what each cache behind a name has of a graph.
     async fn join_remote(&self, remote: &Remote, outputs: &[Output]) -> Result<(), remote::Error> {
-        for held in remote.read().await? {
-            if let Some((config, evidence)) = held.cache {
-                self.join(outputs, |prediction| {
-                    join::found(prediction, &config, evidence, Writer::ThisBuild)
-                });
-            }
+        let held = remote.read().await?;
+        let Some(prediction) = self.predict(outputs) else {
+            return Ok(());
+        };
+        for (config, evidence) in held.into_iter().filter_map(|held| held.cache) {
+            let found = join::found(&prediction, &config, evidence, Writer::ThisBuild);
+            self.options.journal.facts(found);
         }
         Ok(())
     }
@@ -184,28 +182,38 @@ impl BuildSession {
         outputs
     }
 
-    /// Notes what the prediction of everything that was evaluated says.
-    pub(crate) fn note_predicted(&self) {
+    /// Notes what is known of the cache for everything that was evaluated: what the prediction
+    /// says, and, unless the build was cancelled, what the caches that were read have.
+    pub(crate) async fn note_cache(&self, is_cancelled: bool) {
         let begun = std::time::Instant::now();
         let evaluated = self.evaluated();
-        self.join(&evaluated, join::predicted);
+        let prediction = self.predict(&evaluated);
+        if let Some(prediction) = &prediction {
+            self.options.journal.facts(join::predicted(prediction));
+        }
         // What the prediction compared with the disk is not compared again.
         self.note_listings(&evaluated);
         let predicted_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(target: crate::ledger::COST, predicted_us, "predicted");
+        if is_cancelled || evaluated.is_empty() {
+            return;
+        }
+        self.note_imports(prediction.as_ref()).await;
+        if let Some(prediction) = &prediction {
+            self.note_store(prediction).await;
+        }
     }
 
-    /// Predicts the keys of a graph and notes what `facts` makes of it.
-    pub(super) fn join(&self, outputs: &[Output], facts: impl FnOnce(&Prediction) -> Facts) {
-        // Without a proof it would be a guess.
-        let Some(profile) = self.options.daemon.formulas().proven() else {
-            return;
-        };
-        match join::predict(outputs, self, profile) {
-            Ok(prediction) => self.options.journal.facts(facts(&prediction)),
-            // Our own graph is sound; if it were not, the build would have failed before.
-            Err(error) => tracing::debug!(%error, "the keys of the graph cannot be predicted"),
-        }
+    /// Predicts the keys of a graph; nothing where that would be a guess.
+    fn predict(&self, outputs: &[Output]) -> Option<Prediction> {
+        let profile = self.options.daemon.formulas().proven()?;
+        let prediction = join::predict(outputs, self, profile);
+        // Our own graph is sound; if it were not, the build would have failed before.
+        prediction
+            .inspect_err(
+                |error| tracing::debug!(%error, "the keys of the graph cannot be predicted"),
+            )
+            .ok()
     }
 
     /// Notes what the manifest of an exported image says of the steps that made its roots: `roots`
@@ -239,15 +247,15 @@ impl BuildSession {
             let Some((_, Some(root))) = roots.iter().find(of_platform) else {
                 continue;
             };
-            let outputs = std::slice::from_ref(root);
+            let Some(prediction) = self.predict(std::slice::from_ref(root)) else {
+                continue;
+            };
             if let Some((cache, evidence)) = &image.cache {
-                self.join(outputs, |prediction| {
-                    join::found(prediction, cache, *evidence, Writer::ThisBuild)
-                });
+                let found = join::found(&prediction, cache, *evidence, Writer::ThisBuild);
+                self.options.journal.facts(found);
             }
-            self.join(outputs, |prediction| {
-                join::image(root, prediction, image.layers)
-            });
+            let layers = join::image(root, &prediction, image.layers);
+            self.options.journal.facts(layers);
         }
     }
 }

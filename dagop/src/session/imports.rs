@@ -16,7 +16,7 @@ use snapshots::content::ContentStore;
 use solver::Digest;
 use solver::backend::session::RegistryAuth;
 use solver::backend::{CacheBackend, GatewaySolve};
-use solver::llb::Output;
+use solver::predict::Prediction;
 use tokio::task::JoinHandle;
 
 use super::BuildSession;
@@ -103,10 +103,9 @@ impl BuildSession {
         }))
     }
 
-    /// Notes what the caches that were read have of this build's graph.
-    pub(crate) async fn note_imports(&self) {
-        let outputs = self.evaluated();
-        let Some(imports) = self.imports.get().filter(|_| !outputs.is_empty()) else {
+    /// Notes what the caches that were read have of this build's graph, where its keys are known.
+    pub(super) async fn note_imports(&self, prediction: Option<&Prediction>) {
+        let Some(imports) = self.imports.get() else {
             return;
         };
         let readings = std::mem::take(
@@ -117,7 +116,7 @@ impl BuildSession {
         );
         let asked = self.options.cache_imports.iter();
         for ((number, asked), reading) in (0..).zip(asked).zip(readings) {
-            let state = self.note_import(number, asked, reading, &outputs).await;
+            let state = self.note_import(number, asked, reading, prediction).await;
             let name = ["ref", "src", "name"]
                 .iter()
                 .find_map(|attr| asked.attrs.get(*attr));
@@ -138,7 +137,7 @@ impl BuildSession {
         number: u64,
         asked: &CacheBackend,
         reading: Option<Reading>,
-        outputs: &[Output],
+        prediction: Option<&Prediction>,
     ) -> ImportState {
         let Some(reading) = reading else {
             return ImportState::Absent;
@@ -151,8 +150,10 @@ impl BuildSession {
         };
         match read {
             Ok((remote, held)) => {
-                let blobs = within(async { Ok(blobs(&remote, &held).await) }).await;
-                self.join_import(number, &held, &blobs.unwrap_or_default(), outputs);
+                if let Some(prediction) = prediction {
+                    let blobs = within(async { Ok(blobs(&remote, &held).await) }).await;
+                    self.join_import(number, &held, &blobs.unwrap_or_default(), prediction);
+                }
                 ImportState::Read
             }
             // An import that is not there yet is what every first build has.
@@ -169,19 +170,17 @@ impl BuildSession {
         number: u64,
         held: &[Held],
         blobs: &HashMap<Digest, bool>,
-        outputs: &[Output],
+        prediction: &Prediction,
     ) {
         let caches = held.iter().filter_map(|held| held.cache.as_ref());
         let caches: Vec<_> = caches.collect();
         for (config, evidence) in &caches {
-            self.join(outputs, |prediction| {
-                join::found(prediction, config, *evidence, Writer::Anybody)
-            });
+            let found = join::found(prediction, config, *evidence, Writer::Anybody);
+            self.options.journal.facts(found);
         }
-        self.join(outputs, |prediction| {
-            let configs = caches.iter().map(|(config, _)| config);
-            join::imported(prediction, configs, number, blobs)
-        });
+        let configs = caches.iter().map(|(config, _)| config);
+        let imported = join::imported(prediction, configs, number, blobs);
+        self.options.journal.facts(imported);
     }
 }
 
