@@ -21,7 +21,7 @@ use solver::backend::session::{AuthProvider, DockerConfig, RegistryAuth};
 use solver::backend::{CacheBackend, Client};
 use solver::cacheconfig::{self, Config, DOCUMENT_BYTES_MAX, Layer, Place};
 use solver::llb::reference::Reference;
-use solver::registry::{self, Repository, Trust};
+use solver::registry::{self, Repository, Stored, Trust};
 
 use crate::ledger::Evidence;
 use crate::platform::Platform;
@@ -128,7 +128,11 @@ impl Remote {
             "registry" => {
                 let text =
                     attr("ref").ok_or_else(|| Error::Name("there is no ref=IMAGE".into()))?;
-                Self::registry(text, is_insecure(cache), auth).await
+                let trust = match cache.is_insecure() {
+                    true => Trust::Insecure,
+                    false => Trust::Secure,
+                };
+                Self::registry(text, trust, auth).await
             }
             "local" => {
                 let path = attr("src").or_else(|| attr("dest"));
@@ -314,18 +318,17 @@ impl Remote {
         }
     }
 
-    /// The size of a blob that is there: none if it is not, and none in that if nobody says.
+    /// Whether a blob is there, without reading it where that can be told.
     ///
     /// # Errors
     /// When that cannot be told.
-    pub(crate) async fn stat(&self, digest: &Digest) -> Result<Option<Option<u64>>, Error> {
+    pub(crate) async fn stat(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
+        let stored = |size| Stored { size: Some(size) };
         match &self.place {
-            Where::Registry(repository, _) => {
-                Ok(repository.stat(digest).await?.map(|stored| stored.size))
-            }
+            Where::Registry(repository, _) => Ok(repository.stat(digest).await?),
             Where::Local { store, .. } => {
-                let info = |store: &ContentStore, digest: &_| match store.info(digest) {
-                    Ok(info) => Ok(Some(Some(info.size))),
+                let info = move |store: &ContentStore, digest: &_| match store.info(digest) {
+                    Ok(info) => Ok(Some(stored(info.size))),
                     Err(error) if error.is_not_found() => Ok(None),
                     Err(error) => Err(error),
                 };
@@ -334,17 +337,9 @@ impl Remote {
             Where::Daemon(client, _) => {
                 let read = client.read_blob(digest).await;
                 let read = read.map_err(|e| Error::Daemon(e.to_string()))?;
-                Ok(Some(Some(read.len() as u64)))
+                Ok(Some(stored(read.len() as u64)))
             }
         }
-    }
-}
-
-/// `registry.insecure` of a cache, as the daemon reads it.
-fn is_insecure(cache: &CacheBackend) -> Trust {
-    match cache.attrs.get("registry.insecure").map(String::as_str) {
-        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Trust::Insecure,
-        _ => Trust::Secure,
     }
 }
 

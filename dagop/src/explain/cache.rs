@@ -40,6 +40,7 @@ use serde::Serialize;
 use solver::Digest;
 use solver::backend::CacheBackend;
 use solver::backend::session::AuthProvider;
+use solver::registry::Stored;
 
 use super::graph::{Graph, Step};
 use super::{Error, StepName, name};
@@ -154,6 +155,13 @@ pub struct BlobInCache {
     pub wrong_size: Option<u64>,
 }
 
+impl BlobInCache {
+    /// Whether the daemon can take it.
+    fn is_usable(&self) -> bool {
+        self.there && self.wrong_size.is_none()
+    }
+}
+
 /// A place where the chain of links breaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Break {
@@ -241,7 +249,7 @@ pub async fn in_cache(
     let held = caches(&remote, platform.as_deref()).await?;
     let wanted = Wanted::of(&graph);
     let checks = held.iter().map(|held| Check::new(&graph, &wanted, held));
-    let checks: Vec<Check<'_>> = checks.collect();
+    let mut checks: Vec<Check<'_>> = checks.collect();
     let steps: Vec<usize> = (0..graph.steps.len())
         .filter(|&place| chosen.as_ref().is_none_or(|only| only.contains(&place)))
         .filter(|&place| graph.steps[place].is_described())
@@ -250,7 +258,7 @@ pub async fn in_cache(
     let mut answered = Vec::with_capacity(steps.len());
     for place in steps {
         let mut best: Option<StepInCache> = None;
-        for check in &checks {
+        for check in &mut checks {
             let step = answer(ledger, &graph, check, place, &blobs)?;
             if best.as_ref().is_none_or(|best| step.status < best.status) {
                 best = Some(step);
@@ -327,12 +335,15 @@ async fn caches(remote: &Remote, platform: Option<&str>) -> Result<Vec<Held>, re
     Ok(held)
 }
 
-/// Which blobs of the layers of some steps are there, with their sizes where they are known.
+/// What is there of some blobs.
+type Blobs = HashMap<Digest, Option<Stored>>;
+
+/// Which blobs of the layers of some steps are there.
 async fn blobs(
     remote: &Remote,
     checks: &[Check<'_>],
     steps: &[usize],
-) -> Result<HashMap<Digest, Option<Option<u64>>>, remote::Error> {
+) -> Result<Blobs, remote::Error> {
     let mut wanted: BTreeSet<Digest> = BTreeSet::new();
     for check in checks {
         for &place in steps {
@@ -340,8 +351,8 @@ async fn blobs(
         }
     }
     let asked = stream::iter(wanted).map(|digest| async move {
-        let size = remote.stat(&digest).await?;
-        Ok::<_, remote::Error>((digest, size))
+        let stored = remote.stat(&digest).await?;
+        Ok::<_, remote::Error>((digest, stored))
     });
     asked.buffer_unordered(STATS_AT_ONCE).try_collect().await
 }
@@ -350,9 +361,9 @@ async fn blobs(
 fn answer(
     ledger: &Reader,
     graph: &Graph,
-    check: &Check<'_>,
+    check: &mut Check<'_>,
     place: usize,
-    blobs: &HashMap<Digest, Option<Option<u64>>>,
+    blobs: &Blobs,
 ) -> Result<StepInCache, Error> {
     let step = &graph.steps[place];
     let records = check.records(place, blobs);
@@ -360,14 +371,15 @@ fn answer(
         Verdict::NoKey => (InCache::NoKey, Vec::new(), false),
         Verdict::Found => (of_blobs(&records), Vec::new(), false),
         Verdict::Broken(broken) => {
-            let mut breaks = Vec::with_capacity(broken.causes.len());
-            for (at, cause) in &broken.causes {
+            let (causes, more) = (broken.causes.clone(), broken.more);
+            let mut breaks = Vec::with_capacity(causes.len());
+            for (at, cause) in causes {
                 let cause = match cause {
-                    BreakCause::Key { .. } => check.instead(ledger, *at)?,
-                    known => known.clone(),
+                    BreakCause::Key { .. } => check.instead(ledger, at)?,
+                    known => known,
                 };
                 breaks.push(Break {
-                    step: name(&graph.steps[*at]),
+                    step: name(&graph.steps[at]),
                     sentence: table::cause(&cause),
                     cause,
                 });
@@ -380,7 +392,7 @@ fn answer(
                 true => InCache::Unknown,
                 false => InCache::Missing,
             };
-            (status, breaks, broken.more)
+            (status, breaks, more)
         }
     };
     let mut answered = StepInCache {
@@ -399,7 +411,7 @@ fn answer(
 /// What a step whose records are there has of blobs.
 fn of_blobs(records: &[RecordInCache]) -> InCache {
     let layers = || records.iter().flat_map(|record| &record.layers);
-    if layers().any(|layer| !layer.there || layer.wrong_size.is_some()) {
+    if layers().any(|layer| !layer.is_usable()) {
         return InCache::BlobMissing;
     }
     match records.iter().any(|record| !record.layers.is_empty()) {

@@ -261,35 +261,46 @@ fn step(vertex: &VertexRow, operation: Option<OperationRow>) -> (Step, Vec<(Stri
         };
         (input.vertex, link)
     });
+    let canonical = vertex.canonical.as_ref().unwrap_or(&vertex.raw);
     let step = Step {
-        canonical: vertex.canonical.as_ref().unwrap_or(&vertex.raw).clone(),
-        raws: Vec::new(),
-        name: vertex.name.clone(),
-        kind: vertex.kind,
         outcome: vertex.outcome,
-        times: (None, None),
         cache_map: vertex.predicted_cache_map.clone(),
         fields,
         salts,
-        inputs: Vec::new(),
-        keys: BTreeSet::new(),
-        records: BTreeSet::new(),
-        layers: BTreeSet::new(),
-        trees: BTreeSet::new(),
-        calls: Vec::new(),
-        ignores_cache: false,
-        imported: Vec::new(),
+        ..Step::new(canonical.clone(), vertex.name.clone(), vertex.kind)
     };
     (step, links.collect())
 }
 
 impl Step {
+    /// A step of which nothing else is known.
+    pub(super) fn new(canonical: String, name: String, kind: VertexKind) -> Self {
+        Self {
+            canonical,
+            raws: Vec::new(),
+            name,
+            kind,
+            outcome: Outcome::Unknown,
+            times: (None, None),
+            cache_map: None,
+            fields: Value::Null,
+            salts: Vec::new(),
+            inputs: Vec::new(),
+            keys: BTreeSet::new(),
+            records: BTreeSet::new(),
+            layers: BTreeSet::new(),
+            trees: BTreeSet::new(),
+            calls: Vec::new(),
+            ignores_cache: false,
+            imported: Vec::new(),
+        }
+    }
+
     /// Adds a vertex of the same operation. What ran counts before what did not.
     fn add(&mut self, vertex: &VertexRow) {
-        const RAN: &[Outcome] = &[Outcome::Executed, Outcome::Failed, Outcome::Cancelled];
         self.raws.push(vertex.raw.clone());
         self.ignores_cache |= vertex.ignore_cache;
-        if !RAN.contains(&self.outcome) && vertex.outcome != Outcome::NotNeeded {
+        if !self.outcome.has_run() && vertex.outcome != Outcome::NotNeeded {
             self.outcome = vertex.outcome;
         }
         let (started, completed) = &mut self.times;

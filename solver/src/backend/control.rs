@@ -12,6 +12,7 @@ use proto::{control, pb};
 
 use super::client::{Client, DaemonInfo, check_size};
 use super::error::Error;
+use super::session::metadata::is_true;
 use super::session::new_id;
 
 /// One worker of a daemon. The first one listed is the default.
@@ -116,6 +117,15 @@ pub struct CacheBackend {
     pub kind: String,
     /// Attributes of that kind.
     pub attrs: BTreeMap<String, String>,
+}
+
+impl CacheBackend {
+    /// Whether its registry needs no certificate (`registry.insecure`), as the daemon reads it.
+    #[must_use]
+    pub fn is_insecure(&self) -> bool {
+        let insecure = self.attrs.get("registry.insecure");
+        insecure.is_some_and(|text| is_true(text))
+    }
 }
 
 /// Everything about a solve except what is built.

@@ -39,7 +39,7 @@ mod filesend;
 mod filesync;
 mod gomode;
 mod health;
-mod metadata;
+pub(crate) mod metadata;
 mod registry;
 mod secrets;
 mod server;

@@ -13,7 +13,7 @@ use solver::cacheconfig::{self, Config, Matches};
 
 use super::super::graph::{Graph, Step, take_salts};
 use super::links::Wanted;
-use super::{BlobInCache, BreakCause, Error, Instead, RecordInCache, platform, platform_of};
+use super::{BlobInCache, Blobs, BreakCause, Error, Instead, RecordInCache, platform, platform_of};
 use crate::ledger::{Reader, VertexKind};
 use crate::remote::Held;
 
@@ -76,7 +76,12 @@ pub(super) struct Check<'a> {
     config: &'a Config,
     matches: Matches,
     by_digest: HashMap<&'a Digest, Vec<usize>>,
+    /// Positions of records that are the build's own.
+    ours: HashSet<usize>,
     verdicts: Vec<Verdict>,
+    /// What is in the place of steps whose keys the cache does not have, as far as it was asked:
+    /// all steps above such a step want to know.
+    instead: HashMap<usize, BreakCause>,
 }
 
 impl<'a> Check<'a> {
@@ -91,14 +96,17 @@ impl<'a> Check<'a> {
         for (position, record) in config.records.iter().enumerate() {
             by_digest.entry(&record.digest).or_default().push(position);
         }
+        let matches = cacheconfig::known_matches(&wanted.prediction, config);
         let mut check = Self {
             graph,
             wanted,
             platform: held.platform.as_deref(),
             config,
-            matches: cacheconfig::known_matches(&wanted.prediction, config),
+            ours: matches.records.iter().flatten().copied().collect(),
+            matches,
             by_digest,
             verdicts: Vec::with_capacity(graph.steps.len()),
+            instead: HashMap::new(),
         };
         for place in 0..graph.steps.len() {
             let verdict = check.judge(place);
@@ -231,9 +239,17 @@ impl<'a> Check<'a> {
 
     /// What the cache has in the place of a step whose key it does not have: a record over the same
     /// inputs that is none of this build's, by the name that the ledger has for it.
-    pub(super) fn instead(&self, ledger: &Reader, place: usize) -> Result<BreakCause, Error> {
+    pub(super) fn instead(&mut self, ledger: &Reader, place: usize) -> Result<BreakCause, Error> {
+        if let Some(known) = self.instead.get(&place) {
+            return Ok(known.clone());
+        }
+        let found = self.find_instead(ledger, place)?;
+        self.instead.insert(place, found.clone());
+        Ok(found)
+    }
+
+    fn find_instead(&self, ledger: &Reader, place: usize) -> Result<BreakCause, Error> {
         let step = &self.graph.steps[place];
-        let ours: HashSet<usize> = self.matches.records.iter().flatten().copied().collect();
         let below: HashSet<usize> = self.wanted.keys[place]
             .iter()
             .flat_map(|(_, record)| {
@@ -252,7 +268,7 @@ impl<'a> Check<'a> {
                 true => record.inputs.is_empty(),
                 false => links.any(|link| below.contains(&link.record)),
             };
-            fits && !ours.contains(position)
+            fits && !self.ours.contains(position)
         });
         for (_, record) in in_its_place.take(INSTEAD_MAX) {
             let Some(known) = ledger.with_record(record.digest.as_str())? else {
@@ -293,11 +309,7 @@ impl<'a> Check<'a> {
     }
 
     /// The records of a step, with the layers of the most complete result.
-    pub(super) fn records(
-        &self,
-        place: usize,
-        blobs: &HashMap<Digest, Option<Option<u64>>>,
-    ) -> Vec<RecordInCache> {
+    pub(super) fn records(&self, place: usize, blobs: &Blobs) -> Vec<RecordInCache> {
         let record = |&(output, record): &(u64, usize)| {
             let found = &self.matches.records[record];
             let results = found
@@ -305,7 +317,7 @@ impl<'a> Check<'a> {
                 .flat_map(|&position| &self.config.records[position].results)
                 .map(|&top| self.layers(top, blobs));
             let gone = |layers: &Vec<BlobInCache>| {
-                let gone = layers.iter().filter(|l| !l.there || l.wrong_size.is_some());
+                let gone = layers.iter().filter(|layer| !layer.is_usable());
                 gone.count()
             };
             RecordInCache {
@@ -318,7 +330,7 @@ impl<'a> Check<'a> {
         self.wanted.keys[place].iter().map(record).collect()
     }
 
-    fn layers(&self, top: usize, blobs: &HashMap<Digest, Option<Option<u64>>>) -> Vec<BlobInCache> {
+    fn layers(&self, top: usize, blobs: &Blobs) -> Vec<BlobInCache> {
         let layer = |position: usize| {
             let layer = &self.config.layers[position];
             let there = blobs.get(&layer.blob).copied().flatten();
@@ -326,7 +338,7 @@ impl<'a> Check<'a> {
             BlobInCache {
                 blob: layer.blob.to_string(),
                 there: there.is_some(),
-                wrong_size: there.flatten().filter(differs),
+                wrong_size: there.and_then(|stored| stored.size).filter(differs),
             }
         };
         self.config.chain(top).into_iter().map(layer).collect()

@@ -102,7 +102,7 @@ pub(super) fn sentence(step: &StepInCache, is_source: bool) -> String {
              a hit only where the files of a later step are there"
             .to_owned(),
         InCache::BlobMissing => {
-            let gone = layers().find(|layer| !layer.there || layer.wrong_size.is_some());
+            let gone = layers().find(|layer| !layer.is_usable());
             match gone {
                 Some(layer) => match layer.wrong_size {
                     Some(size) => format!(

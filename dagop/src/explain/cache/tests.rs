@@ -19,23 +19,12 @@ fn step(name: &str, kind: VertexKind, inputs: Vec<Link>) -> Step {
         _ => BTreeSet::from([(0, digest(name).to_string())]),
     };
     Step {
-        canonical: digest(name).to_string(),
         raws: vec![digest(name).to_string()],
-        name: name.to_owned(),
-        kind,
         outcome: Outcome::Executed,
-        times: (None, None),
-        cache_map: None,
         fields: serde_json::json!({"exec": {}, "platform": platform}),
-        salts: Vec::new(),
         inputs,
         keys,
-        records: BTreeSet::new(),
-        layers: BTreeSet::new(),
-        trees: BTreeSet::new(),
-        calls: Vec::new(),
-        ignores_cache: false,
-        imported: Vec::new(),
+        ..Step::new(digest(name).to_string(), name.to_owned(), kind)
     }
 }
 
@@ -247,7 +236,9 @@ fn of_several_results_the_most_complete_counts() {
     let wanted = Wanted::of(&graph);
     let check = Check::new(&graph, &wanted, &held);
     let status = |blobs: &[(&str, Option<u64>)]| {
-        let blobs = blobs.iter().map(|(name, size)| (digest(name), Some(*size)));
+        let blobs = blobs
+            .iter()
+            .map(|&(name, size)| (digest(name), Some(Stored { size })));
         of_blobs(&check.records(4, &blobs.collect()))
     };
     assert_eq!(check.blobs(4).collect::<BTreeSet<_>>().len(), 4);

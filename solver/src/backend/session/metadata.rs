@@ -10,12 +10,17 @@ use tonic::metadata::MetadataMap;
 /// Most values one key may carry: a context with more ignore rules than this is refused instead of being compiled.
 const VALUES_MAX: usize = 100_000;
 
+/// What Go's `strconv.ParseBool` reads as true.
+pub(crate) fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
 /// All values of `key`, decoded. An absent key is an empty list.
 pub(crate) fn values(metadata: &MetadataMap, key: &str) -> Result<Vec<String>, Status> {
     let encoded = metadata
         .get(format!("{key}-encoded"))
         .and_then(|flag| flag.to_str().ok())
-        .is_some_and(|flag| matches!(flag, "1" | "t" | "T" | "true" | "TRUE" | "True"));
+        .is_some_and(is_true);
     let mut out = Vec::new();
     for value in metadata.get_all(key) {
         if out.len() == VALUES_MAX {
