@@ -166,6 +166,12 @@ async fn an_identity_token_is_exchanged_and_an_anonymous_user_asks_without() {
     assert!(anonymous.line.starts_with("GET ") && anonymous.authorization.is_empty());
 }
 
+/// Why the manifest is not given.
+async fn refusal(repository: &Repository, registry: &Server) -> String {
+    let manifest = repository.manifest(&registry.reference()).await;
+    manifest.unwrap_err().to_string()
+}
+
 #[tokio::test]
 async fn who_is_not_let_in_is_told_why_and_no_secret() {
     let (registry, _tokens) = pair(|_| (401, Vec::new(), CANARY.into())).await;
@@ -175,11 +181,7 @@ async fn who_is_not_let_in_is_told_why_and_no_secret() {
     ];
     for (own, expected) in cases {
         let repository = registry.open(own).await;
-        let error = repository
-            .manifest(&registry.reference())
-            .await
-            .unwrap_err();
-        let error = error.to_string();
+        let error = refusal(&repository, &registry).await;
         assert!(
             error.contains(expected) && error.contains("team/app"),
             "{error}"
@@ -195,11 +197,7 @@ async fn who_is_not_let_in_is_told_why_and_no_secret() {
     ] {
         let (registry, _tokens) = pair(|_| ok(answer)).await;
         let repository = registry.open(None).await;
-        let error = repository
-            .manifest(&registry.reference())
-            .await
-            .unwrap_err();
-        let error = error.to_string();
+        let error = refusal(&repository, &registry).await;
         assert!(
             error.contains(expected) && !error.contains(CANARY),
             "{error}"
