@@ -1,6 +1,6 @@
 //! Why the salt of a scoped step is another one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::graph::{Graph, Step, salted};
 use super::reason::Reason;
@@ -119,16 +119,8 @@ pub(super) fn first_difference(
 
 /// A call and those that it is made on, the root first.
 fn chain<'a>(graph: &'a Graph, call: &'a CallRow) -> Vec<&'a CallRow> {
-    let by_number: HashMap<u64, &CallRow> =
-        graph.calls.iter().map(|call| (call.call, call)).collect();
-    let mut chain = Vec::new();
-    let mut next = Some(call);
-    // A parent has a smaller number, so that this ends.
-    while let Some(call) = next {
-        chain.push(call);
-        let parent = call.parent.filter(|&parent| parent < call.call);
-        next = parent.and_then(|parent| by_number.get(&parent).copied());
-    }
+    let by_number = graph.calls.iter().map(|call| (call.call, call)).collect();
+    let mut chain: Vec<&CallRow> = call.and_above(&by_number).collect();
     chain.reverse();
     chain
 }

@@ -119,25 +119,29 @@ impl Reader {
 
     /// All that is known of the cache for a build.
     pub fn cache(&self, build: &str) -> Result<CacheRows, Error> {
+        let raws = self.raws(build)?;
         Ok(CacheRows {
-            records: self.records(build)?,
+            records: self.records_of(build, &raws)?,
             layers: self.layers(build)?,
-            contents: self.contents(build)?,
+            contents: self.contents_of(build, &raws)?,
             sources: self.sources(build)?,
-            trees: self.trees(build)?,
+            trees: self.trees_of(build, &raws)?,
             imports: self.imports(build)?,
-            imported: self.imported(build)?,
+            imported: self.imported_of(build, &raws)?,
         })
     }
 
     /// What the cache is known to hold for the vertices of a build.
     pub fn records(&self, build: &str) -> Result<Vec<RecordRow>, Error> {
-        let raws = self.raws(build)?;
+        self.records_of(build, &self.raws(build)?)
+    }
+
+    fn records_of(&self, build: &str, raws: &Raws) -> Result<Vec<RecordRow>, Error> {
         let sql = "SELECT r.* FROM builds b JOIN records r ON r.build = b.number
             WHERE b.id = ?1 ORDER BY r.number";
         self.rows(sql, [build], |row| {
             Ok(RecordRow {
-                vertex: raw_of(row, &raws)?,
+                vertex: raw_of(row, raws)?,
                 output: unsigned(row, "output")?,
                 evidence: word(row, "evidence", Evidence::parse)?,
                 digest: digest(row, "digest")?,
@@ -166,12 +170,15 @@ impl Reader {
 
     /// The content of the inputs of a build's vertices, where it is known.
     pub fn contents(&self, build: &str) -> Result<Vec<ContentRow>, Error> {
-        let raws = self.raws(build)?;
+        self.contents_of(build, &self.raws(build)?)
+    }
+
+    fn contents_of(&self, build: &str, raws: &Raws) -> Result<Vec<ContentRow>, Error> {
         let sql = "SELECT c.* FROM builds b JOIN contents c ON c.build = b.number
             WHERE b.id = ?1 ORDER BY c.vertex, c.input, c.evidence";
         self.rows(sql, [build], |row| {
             Ok(ContentRow {
-                vertex: raw_of(row, &raws)?,
+                vertex: raw_of(row, raws)?,
                 input: unsigned(row, "input")?,
                 record: digest(row, "record")?,
                 evidence: word(row, "evidence", Evidence::parse)?,
@@ -194,12 +201,15 @@ impl Reader {
 
     /// The trees that the local sources of a build gave.
     pub fn trees(&self, build: &str) -> Result<Vec<TreeRow>, Error> {
-        let raws = self.raws(build)?;
+        self.trees_of(build, &self.raws(build)?)
+    }
+
+    fn trees_of(&self, build: &str, raws: &Raws) -> Result<Vec<TreeRow>, Error> {
         let sql = "SELECT t.* FROM builds b JOIN trees t ON t.build = b.number
             WHERE b.id = ?1 ORDER BY t.vertex";
         self.rows(sql, [build], |row| {
             Ok(TreeRow {
-                vertex: raw_of(row, &raws)?,
+                vertex: raw_of(row, raws)?,
                 listing: digest(row, "listing")?,
             })
         })
@@ -221,13 +231,16 @@ impl Reader {
 
     /// What those caches have of the build's vertices.
     pub fn imported(&self, build: &str) -> Result<Vec<ImportedRow>, Error> {
-        let raws = self.raws(build)?;
+        self.imported_of(build, &self.raws(build)?)
+    }
+
+    fn imported_of(&self, build: &str, raws: &Raws) -> Result<Vec<ImportedRow>, Error> {
         let sql = "SELECT i.* FROM builds b JOIN imported i ON i.build = b.number
             WHERE b.id = ?1 ORDER BY i.import, i.vertex, i.output";
         self.rows(sql, [build], |row| {
             Ok(ImportedRow {
                 import: unsigned(row, "import")?,
-                vertex: raw_of(row, &raws)?,
+                vertex: raw_of(row, raws)?,
                 output: unsigned(row, "output")?,
                 state: word(row, "state", Imported::parse)?,
                 blob: optional_digest(row, "blob")?,
@@ -311,7 +324,7 @@ impl Reader {
     }
 
     /// Raw digests of a build's vertices by their numbers.
-    fn raws(&self, build: &str) -> Result<HashMap<u64, String>, Error> {
+    fn raws(&self, build: &str) -> Result<Raws, Error> {
         let sql = "SELECT v.number, v.raw FROM builds b JOIN vertices v ON v.build = b.number
             WHERE b.id = ?1";
         let rows = self.rows(sql, [build], |row| {
@@ -350,12 +363,15 @@ fn build_row(row: &Row<'_>) -> rusqlite::Result<BuildRow> {
     })
 }
 
-fn raw_of(row: &Row<'_>, raws: &HashMap<u64, String>) -> rusqlite::Result<String> {
+/// Raw digests of a build's vertices, by number.
+type Raws = HashMap<u64, String>;
+
+fn raw_of(row: &Row<'_>, raws: &Raws) -> rusqlite::Result<String> {
     let number = unsigned(row, "vertex")?;
     Ok(raws.get(&number).cloned().unwrap_or_default())
 }
 
-fn call_row(row: &Row<'_>, raws: &HashMap<u64, String>) -> rusqlite::Result<CallRow> {
+fn call_row(row: &Row<'_>, raws: &Raws) -> rusqlite::Result<CallRow> {
     let call_key = digest(row, "call_key")?;
     let others: Vec<u64> = list(row, "other_vertices")?;
     let vertex = optional(row, "vertex")?;

@@ -1,6 +1,7 @@
 //! The ledger's rows, as they are stored and as reports show them.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -171,6 +172,20 @@ pub struct VertexRow {
     /// Its definition says that it is to run whatever the cache has.
     #[serde(default)]
     pub ignore_cache: bool,
+}
+
+impl CallRow {
+    /// This call and those that it is made on, up to the root. `by_number` has the build's calls.
+    pub(crate) fn and_above<'a, 'm>(
+        &'a self,
+        by_number: &'m HashMap<u64, &'a Self>,
+    ) -> impl Iterator<Item = &'a Self> + use<'a, 'm> {
+        std::iter::successors(Some(self), |call| {
+            // A parent has a smaller number, so that this ends.
+            let parent = call.parent.filter(|&parent| parent < call.call)?;
+            by_number.get(&parent).copied()
+        })
+    }
 }
 
 impl VertexRow {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::graph::{Graph, Step};
 use crate::DiskRecord;
 use crate::event::UnixMillis;
-use crate::ledger::{Outcome, VertexKind};
+use crate::ledger::VertexKind;
 
 /// The kind of records that can be results of steps.
 const REGULAR: &str = "regular";
@@ -152,7 +152,8 @@ fn runs(earlier: &[Graph]) -> HashMap<&str, Vec<Run>> {
     let mut runs: HashMap<&str, Vec<Run>> = HashMap::new();
     for (build, graph) in earlier.iter().enumerate() {
         for (position, step) in graph.steps.iter().enumerate() {
-            let Some(run) = step.run.filter(|_| leaves(step.outcome)) else {
+            // A failed step leaves what it had made until then.
+            let Some(run) = step.run.filter(|_| step.outcome.has_run()) else {
                 continue;
             };
             for description in step.descriptions() {
@@ -163,12 +164,4 @@ fn runs(earlier: &[Graph]) -> HashMap<&str, Vec<Run>> {
         }
     }
     runs
-}
-
-/// A failed step leaves what it had made until then.
-fn leaves(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Executed | Outcome::Failed | Outcome::Cancelled
-    )
 }

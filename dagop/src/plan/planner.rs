@@ -200,14 +200,8 @@ fn recalled(report: &Report) -> Vec<Step> {
     let by_number: HashMap<u64, &CallRow> = calls.clone().map(|call| (call.call, call)).collect();
     // What a value was made by does not run either.
     let above = |call: &CallRow| {
-        let mut above = Vec::new();
-        let mut parent = call.parent;
-        while let Some(call) = parent.and_then(|parent| by_number.get(&parent)) {
-            above.push(call.display.clone());
-            // A parent has a smaller number, so that this ends.
-            parent = call.parent.filter(|&parent| parent < call.call);
-        }
-        above
+        let above = call.and_above(&by_number).skip(1);
+        above.map(|call| call.display.clone()).collect()
     };
     let recalled = calls.filter(|call| call.outcome == Outcome::Recalled);
     recalled
