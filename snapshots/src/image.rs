@@ -26,7 +26,8 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::image::{Descriptor, MediaType};
+pub use oci_spec::image::Descriptor;
+use oci_spec::image::MediaType;
 use serde::Serialize;
 use thiserror::Error;
 

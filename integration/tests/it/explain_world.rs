@@ -13,13 +13,10 @@ use std::{
 };
 
 use integration::busybox;
-use snapshots::{
-    content::{Memory, read_all},
-    image::{self, BuildOptions},
-    layer::Compression,
-    tree::DirTree,
-};
+use snapshots::content::read_all;
 use solver::Digest;
+
+use crate::predict_world::packed;
 
 /// Names of the images.
 const IMAGES: [&str; 5] = ["base", "base again", "new", "small", "data"];
@@ -118,13 +115,7 @@ fn image(server: &Server, name: &str) -> String {
         fs::set_permissions(root.join(folder), everybody).unwrap();
     }
     symlink("set", root.join("link")).unwrap();
-    let store = Memory::new();
-    let tree = DirTree::new(&root).unwrap();
-    let options = BuildOptions {
-        compression: Compression::None,
-        ..BuildOptions::default()
-    };
-    let manifest = image::from_tree(&store, &tree, &options).unwrap();
+    let (store, _, manifest) = packed(&root);
     let read = |digest: &str| {
         let digest = snapshots::Digest::parse(digest).unwrap();
         read_all(&store, &digest, BLOB_MAX).unwrap()

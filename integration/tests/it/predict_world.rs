@@ -13,7 +13,7 @@ use integration::busybox;
 use snapshots::{
     checksum::Rules,
     content::{ContentProvider, Memory},
-    image::{self, BuildOptions, ImageTree},
+    image::{self, BuildOptions, Descriptor, ImageTree},
     layer::{self, Compression},
     tree::DirTree,
 };
@@ -82,13 +82,7 @@ impl Image {
         busybox::write_rootfs(&root).unwrap();
         fs::write(root.join("etc/issue"), nonce).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
-        let store = Memory::new();
-        let tree = DirTree::new(&root).unwrap();
-        let options = BuildOptions {
-            compression: Compression::None,
-            ..BuildOptions::default()
-        };
-        let manifest = image::from_tree(&store, &tree, &options).unwrap();
+        let (store, tree, manifest) = packed(&root);
         let index = image::write_index(&store, vec![manifest.clone()], BTreeMap::new()).unwrap();
         let host = image::Platform::host();
         let base = image::resolve(&store, &manifest, &host).unwrap();
@@ -118,6 +112,18 @@ impl Image {
         let tree = ImageTree::read(Arc::clone(&self.store), &image, rules).unwrap();
         Files::snapshot(Arc::new(tree))
     }
+}
+
+/// An image of one layer, which is the files below `root` as they are, and these files.
+pub(crate) fn packed(root: &Path) -> (Memory, DirTree, Descriptor) {
+    let store = Memory::new();
+    let tree = DirTree::new(root).unwrap();
+    let options = BuildOptions {
+        compression: Compression::None,
+        ..BuildOptions::default()
+    };
+    let manifest = image::from_tree(&store, &tree, &options).unwrap();
+    (store, tree, manifest)
 }
 
 /// What the layers of an image become when another one is on top of them: one in which files and
