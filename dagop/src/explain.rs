@@ -19,8 +19,9 @@
 //! ```
 //! [`compare`] gives all root causes between two builds (`dagop diff`), [`why`] answers for one
 //! step (`dagop why`), [`reasons`] for all steps of a build at once, `ahead` for steps that a plan
-//! expects to run, [`waste`] finds steps that ran
-//! to make what was there already, [`cache::in_cache`] which steps a cache elsewhere has. A [`Reason`] is data and renders to one sentence.
+//! expects to run. [`waste`] finds steps that ran to make what was there already, and
+//! [`cache::in_cache`] which steps a cache elsewhere has. A [`Reason`] is data and renders to one
+//! sentence.
 //!
 //! Nothing is guessed. Where a fact is missing the reason is [`Reason::Unknown`] and names it. That
 //! the daemon has lost a record is concluded only when no key differs, the daemons are the same and

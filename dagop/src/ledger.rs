@@ -31,9 +31,9 @@
 //! wrong here fails a build: it becomes a sentence in [`crate::report::Report::notices`].
 //!
 //! Privacy. Stored text is display text, in which sensitive arguments are hidden before it gets
-//! here; calls, names and operations pass through the session's redaction, and of the files they write only digests
-//! are kept. Log lines, error messages and warnings are never stored: they may quote anything. The file
-//! is readable by its owner only.
+//! here; calls, names and operations pass through the session's redaction, and of the files they
+//! write only digests are kept. Log lines, error messages and warnings are never stored: they may
+//! quote anything. The file is readable by its owner only.
 
 pub mod bundle;
 mod column;

@@ -38,9 +38,8 @@
 //! `formulas.rs`); if it computes others, or does not answer, most is unknown. A plan runs nothing of
 //! the document, sends no files but a Dockerfile to the daemon's frontend, and writes neither to the
 //! ledger nor outside of the state directory. No time to live begins with it: a result whose time has
-//! passed gets its new key from the run. A
-//! value that only a run tells (`stdout`, `entries`, an export) is not known, nor what is made of it;
-//! the IDs that `@export(as:)` hands on are.
+//! passed gets its new key from the run. A value that only a run tells (`stdout`, `entries`, an
+//! export) is not known, nor what is made of it; the IDs that `@export(as:)` hands on are.
 
 mod causes;
 mod decide;

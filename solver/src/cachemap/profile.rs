@@ -47,8 +47,8 @@ impl Profile {
     pub const NEWEST: Self = Self::V0_26;
 
     /// The formulas of a release, as the daemon states it (`v0.32.2`, also without `v` and with
-    /// anything after the numbers). `None` before v0.12 and for what is no version. A release newer than the newest known is taken to be like it, which a
-    /// caller that relies on it should verify.
+    /// anything after the numbers). `None` before v0.12 and for what is no version. A release newer
+    /// than the newest known is taken to be like it, which a caller that relies on it should verify.
     #[must_use]
     pub fn for_version(version: &str) -> Option<Self> {
         let version = version.strip_prefix('v').unwrap_or(version);
